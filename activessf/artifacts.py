@@ -1,0 +1,134 @@
+"""Stage results on disk: keyed by what they depend on, published whole, made once.
+
+A stage result is a folder `<root>/<stage>/<label>-<key>/`. Its key is the fingerprint of everything that it depends
+on, so the same inputs find the same folder, whoever asks; a folder that has its final name is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from activessf.manifests import write_json
+
+log = logging.getLogger(__name__)
+
+INPUTS_FILE = "inputs.json"
+
+
+def fingerprint(value: Any) -> str:
+    """Sixteen hexadecimal digits that are the same for equal JSON values, on every machine.
+
+    Mappings count as equal whatever the order of their keys; 1 and 1.0 are different values.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def files_fingerprint(root: Path, names: Iterable[str]) -> str:
+    """Fingerprint of files by name, size and modification time (their contents may be terabytes)."""
+    digest = hashlib.sha256()
+    for name in sorted(set(names)):
+        status = (root / name).stat()
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def content_fingerprint(path: Path) -> str:
+    """Fingerprint of one file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def readable(text: str) -> str:
+    """Text as it may stand in a file name: letters, digits, dot, plus and hyphen; everything else an underscore."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_.") or "unnamed"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A stage result that is on disk or can be made.
+
+    Attributes:
+        folder: Where it stands, or will stand.
+        inputs: Everything that it depends on; plain JSON values. It is written into the folder as `inputs.json`.
+        make: Fills the empty folder that it is given.
+    """
+
+    folder: Path
+    inputs: Mapping[str, Any]
+    make: Callable[[Path], None]
+
+    @property
+    def name(self) -> str:
+        """Label and fingerprint: what results that depend on this one name among their inputs."""
+        return self.folder.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is on disk."""
+        return self.folder.is_dir()
+
+    def obtain(self) -> Path:
+        """The folder, whole: found if it is there, else made and published at once.
+
+        Of two processes that need the same result, one works and the other waits. If `make` fails, nothing is
+        published.
+        """
+        if self.ready:
+            log.info("Reusing %s", self.folder)
+            return self.folder
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(self.folder):
+            if not self.ready:
+                with _publishing(self.folder) as partial:
+                    self.make(partial)
+                    write_json(dict(self.inputs), partial / INPUTS_FILE)
+        return self.folder
+
+
+def artifact(root: Path, stage: str, label: str, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Artifact:
+    """The result of `stage` with these inputs, in a folder `root/stage/label-fingerprint`."""
+    return Artifact(root / stage / f"{readable(label)}-{fingerprint(dict(inputs))}", inputs, make)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    # The lock belongs to the open file and ends with its process, so a killed holder leaves none behind.
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("Another process is making %s; waiting for it.", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _publishing(folder: Path) -> Iterator[Path]:
+    for leftover in folder.parent.glob(f".{folder.name}.partial-*"):
+        shutil.rmtree(leftover)  # of a process that was killed; we hold the lock
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
+    try:
+        yield partial
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o777 & ~umask)
+        os.rename(partial, folder)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial)

@@ -1,0 +1,405 @@
+"""The command line of all scripts: how it may be spelled, how a run ends, what a user's mistake looks like."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from hydra._internal import utils as hydra_internals
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from activessf.errors import InputError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+MISTAKE_STATUS = 2
+INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
+TERMINATED_STATUS = 143  # 128 + SIGTERM
+
+_GROUP_ALIASES = {"ssl": "ssl_method"}
+# Dotted keys that are also config groups: a value that is a name means an option of the group.
+_DOTTED_GROUPS = {"selection.features": "selection/features"}
+
+_FLAGS_WITH_VALUE = (
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    "--experimental-rerun",
+)
+_INFO_FLAGS = ("--info", "-i")
+_INFO_VALUES = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+_OVERRIDE = re.compile(r"(?P<prefix>~|\+{0,2})(?P<key>[^\s~+=@]+)(?P<package>@[^=]*)?(?:=(?P<value>.*))?", re.S)
+_COMMA_OUTSIDE_PARENTHESES = re.compile(r",(?![^(]*\))")
+_SPAN = re.compile(r"([0-9]+)\.\.([0-9]+)")
+_RANGE = re.compile(r"range\(\s*(?:([0-9]+)\s*,\s*)?([0-9]+)\s*(?:,\s*([1-9][0-9]*)\s*)?\)")
+_NUMBER = re.compile(r"[0-9]+|'[0-9]+'|\"[0-9]+\"")
+_NAME = re.compile(r"(?!(?:null|true|false)$)[A-Za-z][\w-]*", re.I)
+_LONGEST_SWEEP = 10_000
+
+# Hydra raises these as plain ValueErrors; others of that type are ours or a library's and keep their traceback.
+_HYDRA_VALUE_ERRORS = {
+    "Config group override": "Give the name of an option; a number needs quotes, as in \"group='2'\".",
+    "Unsupported item value in defaults": "A number in the defaults list of a configuration file needs quotes.",
+    "Only one of --run": "Leave all but one away.",
+    "The --resolve flag": "Add --cfg job.",
+}
+
+
+def canonical(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
+    """Rewrite a command line as people type it into one that Hydra reads the same way.
+
+    - `ssl=mae` becomes `ssl_method=mae`, and so for the keys in it (`ssl.layer_decay=1`).
+    - `selection.features=NAME` becomes `selection/features=NAME`, for a comma list of names too, known or not (so that
+      Hydra answers a misspelt one with the options); null, dictionaries, paths and the like stay a plain key's value.
+    - In a group whose options are all numbers (`fold`) a number becomes a quoted string, since Hydra takes only
+      strings for groups: `fold=2` becomes `fold='2'`; `fold=0,2`, `fold=0..4`, `fold=4..0`, `fold=range(0,5)` and
+      mixtures become lists of quoted numbers.
+    - For every other key outside `hydra.`, a value that is a comma list of whole numbers with at least one
+      range `a..b` becomes the plain list: `seed=0..2` becomes `seed=0,1,2`. Quoted, it stays a text.
+    - Flags such as -m and `--cfg job` move to the front with their values: argparse refuses those that stand
+      between overrides.
+
+    A range includes both ends and may run downwards. The prefixes `+`, `++`, `~` and a package (`ssl@other=mae`) are
+    kept, everything else is returned as it came, and a result given again comes back unchanged.
+
+    Args:
+        overrides: Arguments after the script's name.
+        conf: Folder of the configuration, whose sub-folders are the groups.
+
+    Returns:
+        Flags, then overrides, each in the order given.
+
+    Raises:
+        InputError: A range has more than 10,000 members.
+    """
+    flags, rest = _split_flags(overrides)
+    return flags + [_canonical_override(override, conf) for override in rest]
+
+
+def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
+    """Run one job and say where its result is; to be called by the function under `@hydra.main`.
+
+    A single run that fails by a user's mistake ends here with one sentence on stderr. In a sweep the job says what
+    went wrong as soon as it does, and its exception goes on to Hydra, which runs the other jobs and then raises the
+    first failed job's; `start` turns that into the exit status.
+
+    Args:
+        stage: One of the functions of `activessf.pipeline`; returns the file or folder of its result.
+        config: The job's composed configuration.
+
+    Returns:
+        What the stage returned.
+
+    Raises:
+        SystemExit: Status 2 after a user's mistake in a single run, 143 after SIGTERM, 130 after Ctrl-C in a fit.
+        Exception: Whatever else the stage raised; in a sweep and under HYDRA_FULL_ERROR=1 mistakes too.
+    """
+    try:
+        result = stage(config)
+    except SystemExit as error:
+        _exit_as_signalled(error)
+        raise
+    except Exception as error:
+        sentence = mistake(error)
+        if _in_sweep():
+            _tell_failed_job(sentence)
+        elif sentence is not None and not _full_errors():
+            _fail(sentence, error)
+        raise
+    print(f"The result is in {result}", flush=True)
+    return result
+
+
+def start(main: Callable[[], Any], conf: Path = CONF) -> None:
+    """Run a script: `start(main)` under `if __name__ == "__main__":`, where `main` is the function under `@hydra.main`.
+
+    Rewrites `sys.argv` by `canonical`, exports ACTIVESSF_ROOT (the repository, absolute), ACTIVESSF_PROCESS (this
+    process's id) and the repository on PYTHONPATH for the processes that launchers start, and ends in one sentence and
+    exit status 2 where the user gave something that can't be used. HYDRA_FULL_ERROR=1 adds the traceback.
+
+    Args:
+        main: Takes no argument: Hydra reads the command line.
+        conf: Folder of the configuration; its parent is the repository.
+
+    Raises:
+        SystemExit: Status 2 after a user's mistake, 1 after another error, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    _export_environment(conf.parent)
+    try:
+        sys.argv[1:] = canonical(sys.argv[1:], conf)
+        with _mistakes_reported(conf):
+            main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED_STATUS) from None
+    except Exception as error:
+        sentence = mistake(error, conf)
+        if sentence is None:
+            raise
+        if _full_errors():
+            traceback.print_exc()
+        _fail(sentence, error)
+
+
+def mistake(error: BaseException, conf: Path = CONF) -> str | None:
+    """Say in a sentence or two what the user did wrong, or return None where the error isn't the user's.
+
+    Mistakes are an `InputError` (also as the cause of another error, as when Hydra builds an object), a value left
+    at `???`, and what Hydra finds when it reads the command line and the configuration.
+
+    Args:
+        error: The exception, with its causes.
+        conf: Folder of the configuration, whose groups are proposed for misspelt ones.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, InputError):
+            return str(cause)
+        if isinstance(cause, OmegaConfBaseException) and (
+            missing := re.search(r"Missing mandatory value: (\S+)", str(cause))
+        ):
+            return f"{missing[1]} has no value; give one with {missing[1]}=..."
+    if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
+        return _composition_mistake(error, conf)
+    if isinstance(error, yaml.YAMLError):
+        return f"A configuration file is not valid YAML: {_sentence(str(error))}"
+    if isinstance(error, ValueError):
+        cures = (cure for start, cure in _HYDRA_VALUE_ERRORS.items() if str(error).startswith(start))
+        return next((f"{_sentence(str(error))} {cure}" for cure in cures), None)
+    return None
+
+
+def _split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the flags, with their values, from the overrides; what follows `--` is override."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        following = arguments[position + 1] if position + 1 < len(arguments) else None
+        position += 1
+        if argument == "--":
+            return flags, [*overrides, *arguments[position - 1 :]]
+        if not argument.startswith("-"):
+            overrides.append(argument)
+        elif _takes_value(argument, following):
+            flags += [argument, str(following)]
+            position += 1
+        else:
+            # A bare --info would take the first override, once that follows it, for its value.
+            flags.append("--info=all" if argument in _INFO_FLAGS else argument)
+    return flags, overrides
+
+
+def _takes_value(flag: str, following: str | None) -> bool:
+    if following is None or following.startswith("-"):
+        return False
+    if flag in _INFO_FLAGS:
+        return following in _INFO_VALUES
+    # argparse also takes the beginning of a long flag (--config-d conf).
+    shortened = len(flag) > 3 and any(name.startswith(flag) for name in _FLAGS_WITH_VALUE)
+    return flag in _FLAGS_WITH_VALUE or shortened
+
+
+def _canonical_override(override: str, conf: Path) -> str:
+    match = _OVERRIDE.fullmatch(override)
+    if match is None or (match["value"] is None and match["prefix"] != "~"):
+        return override
+    value: str | None = match["value"]
+    key = _group_of(match["key"], value, conf)
+    if value is not None and not key.startswith("hydra."):
+        value = _canonical_value(key, value, conf)
+    return f"{match['prefix']}{key}{match['package'] or ''}" + ("" if value is None else f"={value}")
+
+
+def _group_of(key: str, value: str | None, conf: Path) -> str:
+    group = _DOTTED_GROUPS.get(key)
+    if group is not None:
+        named = value is None or all(_NAME.fullmatch(name.strip()) for name in value.split(","))
+        return group if named and _options(group, conf) else key
+    first, dot, others = key.partition(".")
+    return _GROUP_ALIASES.get(first, first) + dot + others
+
+
+def _canonical_value(key: str, value: str, conf: Path) -> str:
+    numeric = _is_numeric(key, conf)
+    if not numeric and not _SPAN.search(value):
+        return value
+    numbers = _numbers(value)
+    if not numbers:
+        return value
+    if numeric:
+        numbers = [f"'{number}'" if number.isdigit() else number for number in numbers]
+    return ",".join(numbers)
+
+
+def _numbers(value: str) -> list[str] | None:
+    """Expand `0,2..4,range(6,9)` to its numbers, quoted ones as they came; None for anything else."""
+    numbers: list[str] = []
+    for item in map(str.strip, _COMMA_OUTSIDE_PARENTHESES.split(value)):
+        if _NUMBER.fullmatch(item):
+            numbers.append(item)
+        elif match := _SPAN.fullmatch(item):
+            first, last = int(match[1]), int(match[2])
+            step = 1 if first <= last else -1
+            numbers += _listed(range(first, last + step, step), item)
+        elif match := _RANGE.fullmatch(item):
+            numbers += _listed(range(int(match[1] or 0), int(match[2]), int(match[3] or 1)), item)
+        else:
+            return None
+    return numbers
+
+
+def _listed(numbers: range, text: str) -> Iterable[str]:
+    if len(numbers) > _LONGEST_SWEEP:
+        raise InputError(f"{text} stands for {len(numbers)} runs; give a range of at most {_LONGEST_SWEEP}.")
+    return map(str, numbers)
+
+
+def _is_numeric(group: str, conf: Path) -> bool:
+    options = _options(group, conf)
+    return bool(options) and all(re.fullmatch("[0-9]+", option) for option in options)
+
+
+def _options(group: str, conf: Path) -> list[str]:
+    # A key may be longer than a file name, or be an absolute path: neither is a group.
+    if not re.fullmatch(r"\w{1,100}(/\w{1,100})*", group):
+        return []
+    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+
+
+def _export_environment(root: Path) -> None:
+    # Both stand in conf/config.yaml: where outputs go, and what tells apart runs started in the same second.
+    os.environ["ACTIVESSF_ROOT"] = str(root)
+    os.environ["ACTIVESSF_PROCESS"] = str(os.getpid())
+    # Launchers start processes with a working directory and a script folder of their own.
+    paths = os.environ.get("PYTHONPATH", "")
+    if str(root) not in paths.split(os.pathsep):
+        os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{paths}" if paths else str(root)
+
+
+@contextmanager
+def _mistakes_reported(conf: Path) -> Iterator[None]:
+    """End Hydra's runs by our sentence where `mistake` has one; all other errors Hydra prints in its way."""
+    # Hydra has no public place for this. Where a later release has no such function its own message is printed.
+    original = getattr(hydra_internals, "run_and_report", None)
+    if original is None or _full_errors():
+        yield
+        return
+
+    def run_and_report(function: Callable[[], Any]) -> Any:
+        def call() -> Any:
+            try:
+                return function()
+            except Exception as error:
+                sentence = mistake(error, conf)
+                if sentence is None:
+                    raise
+                _fail(sentence, error)
+
+        return original(call)
+
+    hydra_internals.run_and_report = run_and_report  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        hydra_internals.run_and_report = original
+
+
+def _full_errors() -> bool:
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def _fail(sentence: str, error: BaseException) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(MISTAKE_STATUS) from error
+
+
+def _in_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _tell_failed_job(sentence: str | None) -> None:
+    """Print the error that is being handled: at the end of a sweep Hydra shows that of the first failed job only."""
+    job = f"job {HydraConfig.get().job.num} ({' '.join(HydraConfig.get().overrides.task)})"
+    if sentence is not None:
+        print(f"error in {job}: {sentence}", file=sys.stderr, flush=True)
+    else:
+        print(f"error in {job}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+
+
+def _exit_as_signalled(error: SystemExit) -> None:
+    """Give Lightning's ways of ending on a signal the exit status that shells and schedulers expect."""
+    # By name, so that Lightning needn't be imported. It is a SystemExit without a status, which means success.
+    if type(error).__name__ == "SIGTERMException":
+        raise SystemExit(TERMINATED_STATUS) from error
+    if isinstance(error.__context__, KeyboardInterrupt):
+        raise SystemExit(INTERRUPTED_STATUS) from error
+
+
+def _composition_mistake(error: HydraException, conf: Path) -> str:
+    message = str(error)
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group} has no option {name}; its options are {', '.join(error.options)}."
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if match := re.match(
+        r"(?:Ambiguous value for argument|Sweep parameters) '([^=]*)=(.*?)'(?:\n| requires)", message, re.S
+    ):
+        return f"{match[1]} has several values ({match[2].strip()}); add -m to run one job for each."
+    if match := re.match(r"Could not append to config. An item is already at '([^']+)'", message):
+        return f"The key {match[1]} is there already; leave away the + before it."
+    if match := re.search(r"[Cc]ould not override '([^']+)'|config group '([^']+)' does not", message):
+        return _unknown_key(match[1] or match[2], error.__cause__, conf)
+    cause = f" {error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+    return _sentence(message.split("\nConfig search path:")[0] + cause)
+
+
+def _unreadable(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"The argument {override} can't be read; write key=value."
+    if re.search("['\"]", value):
+        return f"The value of {key} can't be read: {value}; check its quotes and brackets."
+    return f"The value of {key} can't be read: {value}; put it into quotes twice, '{key}=\"{value}\"'."
+
+
+def _unknown_key(key: str, cause: BaseException | None, conf: Path) -> str:
+    # For a.b.c this is a.b where there is no b.
+    key = getattr(cause, "full_key", None) or key
+    parent, dot, name = key.rpartition(".")
+    node = getattr(cause, "parent_node", None)
+    names = [str(sibling) for sibling in node] if isinstance(node, DictConfig) else []
+    if not parent:
+        folders = (path for path in conf.rglob("*") if path.is_dir() and any(path.glob("*.yaml")))
+        names += [*(folder.relative_to(conf).as_posix() for folder in folders), *_GROUP_ALIASES]
+    known = sorted(set(names))
+    near = difflib.get_close_matches(name, known, n=3)
+    if near:
+        return f"There is no key {key}; did you mean {' or '.join(f'{parent}{dot}{other}' for other in near)}?"
+    if known:
+        return f"There is no key {key}; {parent or 'the configuration'} has {', '.join(known)}."
+    return f"There is no key {key}; --cfg job shows all keys."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _sentence(text: str) -> str:
+    """Put a message of several lines on one, with a full stop."""
+    return " ".join(text.split()).rstrip(".") + "."

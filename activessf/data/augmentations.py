@@ -1,0 +1,93 @@
+"""Views of an image: random ones for training, one fixed for evaluation. All randomness is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_TRIES = 10
+
+
+@dataclass(frozen=True)
+class RandomView:
+    """A random resized crop, flips and quarter turns (a stained cell has no up or left).
+
+    Attributes:
+        size: Side of the square view, pixels.
+        scale: Smallest and largest share of the image's area that a crop covers, in (0, 1].
+        ratio: Smallest and largest aspect ratio (width / height) of a crop.
+        horizontal_flip: Probability of mirroring left and right.
+        vertical_flip: Probability of mirroring top and bottom.
+        quarter_turns: Turn by 0, 90, 180 or 270 degrees, all equally likely.
+        brightness: Brightness is scaled by a factor in 1 +- brightness.
+        contrast: Contrast about the mean is scaled by a factor in 1 +- contrast.
+    """
+
+    size: int
+    scale: Sequence[float]
+    ratio: Sequence[float] = (3 / 4, 4 / 3)
+    horizontal_flip: float = 0.5
+    vertical_flip: float = 0.0
+    quarter_turns: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """One view, uint8 RGB (size, size, 3), of an image, uint8 RGB (H, W, 3)."""
+        x, y, width, height = self._box(image.shape[0], image.shape[1], rng)
+        view = resize(image[y : y + height, x : x + width], self.size)
+        if rng.random() < self.horizontal_flip:
+            view = view[:, ::-1]
+        if rng.random() < self.vertical_flip:
+            view = view[::-1]
+        if self.quarter_turns:
+            view = np.rot90(view, int(rng.integers(4)))
+        if self.brightness or self.contrast:
+            view = self._jittered(view, rng)
+        return np.ascontiguousarray(view)
+
+    def _box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        for _ in range(_TRIES):
+            area = height * width * rng.uniform(self.scale[0], self.scale[1])
+            aspect = np.exp(rng.uniform(np.log(self.ratio[0]), np.log(self.ratio[1])))
+            w, h = round(float(np.sqrt(area * aspect))), round(float(np.sqrt(area / aspect)))
+            if 0 < w <= width and 0 < h <= height:
+                return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
+        side = min(height, width)  # an image too oblong for the ratio: its central square
+        return (width - side) // 2, (height - side) // 2, side, side
+
+    def _jittered(self, view: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        values = view.astype(np.float32) * rng.uniform(1 - self.brightness, 1 + self.brightness)
+        mean = values.mean()
+        values = (values - mean) * rng.uniform(1 - self.contrast, 1 + self.contrast) + mean
+        jittered: NDArray[np.uint8] = np.clip(values, 0, 255).round().astype(np.uint8)
+        return jittered
+
+
+@dataclass(frozen=True)
+class WholeView:
+    """The whole image, resized: what evaluation and feature extraction see.
+
+    Attributes:
+        size: Side of the square view, pixels.
+    """
+
+    size: int
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """The view, uint8 RGB (size, size, 3); `rng` is not used."""
+        return resize(image, self.size)
+
+
+def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The image, uint8 RGB (H, W, 3), as a square of `size` pixels: averaged when shrunk, bicubic when enlarged."""
+    shrinking = image.shape[0] * image.shape[1] > size * size
+    # The crop of a crop is no contiguous array, which OpenCV wants.
+    resized = cv2.resize(
+        np.ascontiguousarray(image), (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+    )
+    return resized.astype(np.uint8, copy=False)

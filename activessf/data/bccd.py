@@ -1,0 +1,87 @@
+"""`data=bccd`: blood-smear fields with Pascal VOC boxes and a table of white cell subtypes per field."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+
+from activessf.data.source import Source, existing_folder, images_below, make_source
+from activessf.errors import InputError
+from activessf.manifests import read_table
+
+
+def bccd_source(
+    root: str | None,
+    images: str,
+    annotations: str,
+    subtypes: str,
+    box_name: str,
+    classes: Sequence[str] | None,
+    rare: Sequence[str],
+    common: Sequence[str],
+) -> Source:
+    """White cells labeled by subtype; every field is a slide too, and the group of its cells.
+
+    The table gives the subtypes of a field, not which box has which. So a field is used only where that is certain: as
+    many boxes as subtypes, and all subtypes equal. The others stay unlabeled, and a warning counts them.
+
+    Args:
+        root: Folder of the data set.
+        images: Folder of the fields, relative to `root`.
+        annotations: Folder of the VOC XML files, relative to `root`.
+        subtypes: CSV file with columns image and wbc_subtypes (several joined by "+"), relative to `root`.
+        box_name: Name of the VOC objects that are cells to classify.
+        classes: Subtypes in the order of tables; None = those found, sorted.
+        rare: Classes that tables mark as rare.
+        common: Classes that tables mark as common.
+
+    Raises:
+        InputError: A file or folder is missing, or an annotation can't be read.
+    """
+    base = existing_folder(root, "data.root")
+    fields = images_below(base, images)
+    table = read_table(base / subtypes, ["image", "wbc_subtypes"])
+    names = {str(row.image): str(row.wbc_subtypes).split("+") for row in table.itertuples() if row.wbc_subtypes}
+    rows: list[dict[str, object]] = []
+    uncertain = 0
+    for field in fields:
+        boxes = _boxes(base / annotations / (Path(field).stem + ".xml"), box_name)
+        labels = names.get(Path(field).name, [])
+        if len(boxes) != len(labels) or len(set(labels)) > 1:
+            uncertain += len(boxes)
+            continue
+        rows += [
+            {"image": field, "label": label, "group": field, **box} for label, box in zip(labels, boxes, strict=True)
+        ]
+    if uncertain:
+        warnings.warn(
+            f"{uncertain} {box_name} boxes stay unlabeled: their field's subtypes are missing, differ, or don't match "
+            "the boxes in number.",
+            stacklevel=2,
+        )
+    return make_source(base, pd.DataFrame(rows), fields, classes, rare, common)
+
+
+def _boxes(path: Path, name: str) -> list[dict[str, int]]:
+    """Boxes of the objects called `name`; VOC corners are inclusive and count from 1."""
+    if not path.is_file():
+        return []
+    try:
+        tree = ElementTree.parse(path)
+        width, height = (int(tree.findtext(f"size/{side}", "0")) for side in ("width", "height"))
+        boxes = []
+        for item in tree.iter("object"):
+            if item.findtext("name") != name:
+                continue
+            left, top, right, bottom = (
+                int(float(item.findtext(f"bndbox/{corner}", ""))) for corner in ("xmin", "ymin", "xmax", "ymax")
+            )
+            left, top, right, bottom = max(left - 1, 0), max(top - 1, 0), min(right, width), min(bottom, height)
+            boxes.append({"x": left, "y": top, "width": right - left, "height": bottom - top})
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InputError(f"{path} can't be read as a Pascal VOC annotation: {error}.") from error
+    return boxes

@@ -1,0 +1,77 @@
+"""`data=chula_rbc12`: blood-smear fields with the centre point and type of every red cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from activessf.data.images import image_size
+from activessf.data.source import Source, existing_folder, images_below, make_source
+from activessf.errors import InputError
+
+
+def chula_rbc12_source(
+    root: str | None,
+    images: str,
+    labels: str,
+    box_size: int,
+    classes: Sequence[str],
+    rare: Sequence[str],
+    common: Sequence[str],
+) -> Source:
+    """Red cells labeled by type; every field is a slide too, and the group of its cells.
+
+    A cell's box is the square of `box_size` pixels round its centre, moved inwards where it would leave the field.
+
+    Args:
+        root: Folder of the data set.
+        images: Folder of the fields, relative to `root`.
+        labels: Folder of the label files, relative to `root`: a line "x y type" a cell. A field without one is
+            unlabeled.
+        box_size: Side of the box, pixels.
+        classes: Names of the types 0, 1, 2, ...
+        rare: Classes that tables mark as rare.
+        common: Classes that tables mark as common.
+
+    Raises:
+        InputError: A file or folder is missing, or a line is not three numbers with a known type.
+    """
+    base = existing_folder(root, "data.root")
+    fields = images_below(base, images)
+    rows: list[dict[str, object]] = []
+    for field in fields:
+        path = base / labels / (Path(field).stem + ".txt")
+        if path.is_file():
+            size = image_size(base / field)
+            rows += [
+                {"image": field, "label": classes[kind], "group": field, **_box(x, y, box_size, size)}
+                for x, y, kind in _points(path, len(classes))
+            ]
+    # Two annotators' points of one cell can coincide; one of them is enough.
+    cells = pd.DataFrame(rows).drop_duplicates(["image", "x", "y"]) if rows else pd.DataFrame()
+    return make_source(base, cells, fields, classes, rare, common)
+
+
+def _points(path: Path, num_classes: int) -> list[tuple[int, int, int]]:
+    points = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            x, y, kind = (int(float(word)) for word in line.split())
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: {line!r} is not 'x y type'.") from error
+        if not 0 <= kind < num_classes:
+            raise InputError(f"{path}, line {number}: type {kind} is none of 0 to {num_classes - 1}.")
+        points.append((x, y, kind))
+    return points
+
+
+def _box(x: int, y: int, box_size: int, size: tuple[int, int]) -> dict[str, int]:
+    height, width = size
+    side = min(box_size, height, width)
+    left = min(max(x - side // 2, 0), width - side)
+    top = min(max(y - side // 2, 0), height - side)
+    return {"x": left, "y": top, "width": side, "height": side}

@@ -1,0 +1,142 @@
+"""Images on disk as batches of tensors, the same for every number of loader workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from activessf.data.images import read_image
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Loader = DataLoader[Any]  # of batches (images (N, 3, size, size), targets (N,))
+View = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+
+
+class ImageFiles(Dataset[tuple[Tensor, int]]):
+    """Image files, each as a view made afresh for every epoch.
+
+    An item is asked for by (epoch, index), and its randomness is a function of (seed, epoch, index): so it does not
+    matter which worker makes it, or what was made before.
+
+    Args:
+        paths: The image files.
+        targets: Class index of each, or None (then 0).
+        view: Makes the view, uint8 RGB (H, W, 3) -> uint8 RGB (size, size, 3).
+        seed: Seed of the views.
+        mean: Per-channel mean (RGB, range 0-1) that is subtracted.
+        std: Per-channel deviation (RGB, range 0-1) that is divided by.
+        cache_bytes: Decoded images are kept in memory up to this size, per worker.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        targets: Sequence[int] | None,
+        view: View,
+        seed: int,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        cache_bytes: int = 0,
+    ) -> None:
+        if targets is not None and len(targets) != len(paths):
+            raise ValueError(f"{len(paths)} images but {len(targets)} targets")
+        self.paths = list(paths)
+        self.targets = [0] * len(self.paths) if targets is None else list(targets)
+        self.view = view
+        self.seed = seed
+        self._mean = np.asarray(mean, np.float32) * 255
+        self._std = np.asarray(std, np.float32) * 255
+        self._cache: dict[int, NDArray[np.uint8]] = {}
+        self._cache_left = cache_bytes
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+        """The normalised view, float32 RGB (3, size, size), and its target."""
+        epoch, index = item
+        rng = np.random.default_rng([self.seed, epoch, index])
+        values = (self.view(self._image(index), rng).astype(np.float32) - self._mean) / self._std
+        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))), self.targets[index]
+
+    def _image(self, index: int) -> NDArray[np.uint8]:
+        if index in self._cache:
+            return self._cache[index]
+        image = read_image(self.paths[index])
+        if image.nbytes <= self._cache_left:
+            self._cache[index] = image
+            self._cache_left -= image.nbytes
+        return image
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Items (epoch, index) in an order that depends on (seed, epoch) alone.
+
+    Lightning calls `set_epoch` before each epoch.
+
+    Args:
+        num_images: Number of images.
+        seed: Seed of the order; None = in sequence.
+        length: Items an epoch; more than `num_images` repeats images (a set smaller than a batch). None = all once.
+    """
+
+    def __init__(self, num_images: int, seed: int | None, length: int | None = None) -> None:
+        self.num_images = num_images
+        self.seed = seed
+        self.length = num_images if length is None else length
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Items an epoch."""
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """One epoch."""
+        rounds = -(-self.length // self.num_images)
+        if self.seed is None:
+            order = np.tile(np.arange(self.num_images), rounds)
+        else:
+            rng = np.random.default_rng([self.seed, self.epoch])
+            order = np.concatenate([rng.permutation(self.num_images) for _ in range(rounds)])
+        for index in order[: self.length]:
+            yield self.epoch, int(index)
+
+
+def training_loader(images: ImageFiles, batch_size: int, num_workers: int) -> Loader:
+    """Shuffled whole batches; a set smaller than a batch is repeated to fill one."""
+    sampler = EpochSampler(len(images), images.seed, max(len(images), batch_size))
+    return _loader(images, sampler, batch_size, num_workers, drop_last=True)
+
+
+def evaluation_loader(images: ImageFiles, batch_size: int, num_workers: int) -> Loader:
+    """Every image once, in order."""
+    return _loader(images, EpochSampler(len(images), None), batch_size, num_workers, drop_last=False)
+
+
+def _loader(
+    images: ImageFiles, sampler: EpochSampler, batch_size: int, num_workers: int, drop_last: bool
+) -> Loader:
+    return DataLoader(
+        images,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        drop_last=drop_last,
+        pin_memory=torch.cuda.is_available(),
+        # A generator of its own: making an iterator draws from it, not from the stream that masks and dropout use.
+        generator=torch.Generator().manual_seed(images.seed),
+    )

@@ -1,0 +1,170 @@
+"""What every source of data gives: labeled cells, unlabeled slides, the classes; and the checks that all share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from activessf.errors import InputError
+from activessf.manifests import BOX, CELLS
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labeled cells and unlabeled slides of one data set.
+
+    Attributes:
+        root: Folder that all image paths are relative to.
+        cells: One row a labeled cell, columns `manifests.CELLS`; x, y, width, height in pixels, origin top left, all
+            NaN = the whole image; group and split are "" where unknown.
+        slides: Unlabeled images, POSIX paths relative to `root`, sorted. An image may also have labeled cells.
+        classes: Class names in the order of tables.
+        rare: Classes that tables mark as rare.
+        common: Classes that tables mark as common.
+    """
+
+    root: Path
+    cells: pd.DataFrame
+    slides: tuple[str, ...]
+    classes: tuple[str, ...]
+    rare: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
+
+
+def make_source(
+    root: Path,
+    cells: pd.DataFrame,
+    slides: Sequence[str],
+    classes: Sequence[str] | None,
+    rare: Sequence[str] = (),
+    common: Sequence[str] = (),
+) -> Source:
+    """A `Source` whose names have been checked; columns that `cells` lacks are filled in.
+
+    Args:
+        root: Folder of the images.
+        cells: Columns image and label at least.
+        slides: Unlabeled images relative to `root`.
+        classes: The classes, in order; None = the labels found, sorted.
+        rare: Names of rare classes.
+        common: Names of common classes.
+
+    Raises:
+        InputError: No cells, a label that is not among `classes`, a class without a cell, a path that leaves `root`,
+            a file that is not there, a box of which only a part is given, or the same cell twice.
+    """
+    if cells.empty:
+        raise InputError(f"{root} holds no labeled cells.")
+    cells = _filled(cells)
+    classes = tuple(sorted(set(cells["label"]))) if classes is None else tuple(classes)
+    _check_labels(cells["label"], classes, (*rare, *common))
+    check_paths(root, cells["image"])
+    _check_boxes(cells)
+    return Source(root, cells, tuple(sorted(slides)), classes, tuple(rare), tuple(common))
+
+
+def existing_folder(path: str | Path | None, option: str) -> Path:
+    """The folder that an option names, absolute.
+
+    Raises:
+        InputError: The option is empty or names no folder.
+    """
+    if path is None or str(path) == "":
+        raise InputError(f"{option} is not set; give the folder of your data, e.g. {option}=/data/smears.")
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{option}={path} is no folder (looked for {folder.absolute()}); check the path.")
+    return folder.absolute()
+
+
+def images_below(root: Path, folder: str) -> list[str]:
+    """All image files below `root/folder`, as sorted POSIX paths relative to `root`; hidden ones are left out.
+
+    Raises:
+        InputError: The folder is not there, lies outside `root`, or holds no image.
+    """
+    _check_inside([folder])
+    if not (root / folder).is_dir():
+        raise InputError(f"{root / folder} is no folder; put the images there or name another folder below {root}.")
+    found = [
+        path.relative_to(root).as_posix()
+        for path in (root / folder).rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    ]
+    if not found:
+        raise InputError(f"{root / folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+    return sorted(found)
+
+
+def check_paths(root: Path, images: Iterable[str]) -> None:
+    """Check that image paths stay below `root` and that the files are there.
+
+    Raises:
+        InputError: Names the first offenders.
+    """
+    images = sorted(set(images))
+    _check_inside(images)
+    missing = [image for image in images if not (root / image).is_file()]
+    if missing:
+        raise InputError(f"{len(missing)} image(s) are not there: {_few(missing)} (looked in {root}).")
+
+
+def _check_inside(images: Sequence[str]) -> None:
+    climbing = [
+        image
+        for image in images
+        if os.path.isabs(image) or PurePosixPath(os.path.normpath(image)).parts[:1] == ("..",) or "\0" in image
+    ]
+    if climbing:
+        raise InputError(f"Paths must be relative and stay below the data root; found {_few(climbing)}.")
+
+
+def _filled(cells: pd.DataFrame) -> pd.DataFrame:
+    boxes = cells.reindex(columns=list(BOX)).apply(pd.to_numeric, errors="coerce").astype(float)
+    texts = cells.reindex(columns=["image", "label", "group", "split"]).fillna("").astype(str)
+    return pd.concat([texts, boxes], axis=1)[list(CELLS)].reset_index(drop=True)
+
+
+def _check_labels(labels: pd.Series[str], classes: Sequence[str], marked: Sequence[str]) -> None:
+    unknown = sorted(set(labels) - set(classes))
+    if unknown:
+        raise InputError(f"Unknown class {_few(unknown)}; the classes are {', '.join(classes)}.")
+    if len(set(classes)) < len(classes):
+        raise InputError(f"A class is named twice in {', '.join(classes)}.")
+    empty = [name for name in classes if name not in set(labels)]
+    if empty:
+        raise InputError(f"No labeled cell of class {_few(empty)}; add some or take it out of data.classes.")
+    if len(classes) < 2:
+        raise InputError(f"There is only one class, {classes[0]!r}; classification needs two at least.")
+    stray = sorted(set(marked) - set(classes))
+    if stray:
+        raise InputError(f"data.rare and data.common name {_few(stray)}, which is no class.")
+
+
+def _check_boxes(cells: pd.DataFrame) -> None:
+    given = cells[list(BOX)].notna().sum(axis=1)
+    partial = cells.index[(given != 0) & (given != len(BOX))]
+    if len(partial):
+        row = cells.loc[partial[0]]
+        raise InputError(
+            f"The box of a cell in {row['image']} is not four numbers (x={row['x']}, y={row['y']}, "
+            f"width={row['width']}, height={row['height']}); give all four or none."
+        )
+    twice = cells[cells.duplicated(["image", *BOX])]
+    if not twice.empty:
+        raise InputError(
+            f"{len(twice)} cell(s) are listed twice, the first in {twice['image'].iloc[0]}; list each once."
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(repr(name) for name in names[:_SHOWN]) + more

@@ -1,0 +1,1 @@
+"""Stage 5: metrics, statistics, tables, figures and the report, all functions of predictions.csv."""

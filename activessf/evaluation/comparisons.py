@@ -1,0 +1,115 @@
+"""Each run against its baseline: the run that is the same but for selection=none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from activessf.evaluation.runs import Run
+from activessf.evaluation.statistics import PairedTest, corrected_t_test, holm, paired_t_test
+from activessf.manifests import BOX
+
+METRICS = ("accuracy", "pr_auc", "f1")
+SIGNIFICANT = 0.05
+# selection=none trains on whole slides, so how regions would be found makes no difference to a baseline.
+_NOT_IN_A_BASELINE = ("selection", "regions")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of a run against the same metric of its baseline, fold by fold.
+
+    Attributes:
+        run: The run.
+        baseline: The run that it is compared with.
+        metric: accuracy, pr_auc or f1.
+        folds: The folds that are paired: both have them, with the same test cells.
+        plain: Paired t-test, as in the paper.
+        corrected: Nadeau-Bengio test on the same pairs.
+        holm_p: p of `corrected` after Holm's correction over all comparisons of the section.
+    """
+
+    run: Run
+    baseline: Run
+    metric: str
+    folds: tuple[int, ...]
+    plain: PairedTest
+    corrected: PairedTest
+    holm_p: float
+
+    @property
+    def stars(self) -> str:
+        """`*` for a plain p below 0.05 (the paper's mark), `**` where the twice corrected one is below it too."""
+        return "**" if self.holm_p < SIGNIFICANT else "*" if self.plain.p < SIGNIFICANT else ""
+
+
+def compare(runs: Sequence[Run]) -> list[Comparison]:
+    """All comparisons of one section, run by run in the given order; runs without a baseline have none."""
+    drafts = [
+        _comparison(run, baseline, metric)
+        for run in runs
+        if (baseline := baseline_of(run, runs)) is not None
+        for metric in METRICS
+    ]
+    holm_p = holm([draft["corrected"].p for draft in drafts])
+    return [Comparison(**draft, holm_p=p) for draft, p in zip(drafts, holm_p, strict=True)]
+
+
+def baseline_of(run: Run, runs: Iterable[Run]) -> Run | None:
+    """The run with selection=none that equals `run` in all but how pretraining images are found, if there is one."""
+    if run.choices.get("selection", "none") == "none":
+        return None
+    equal = [
+        other
+        for other in runs
+        if other.choices.get("selection") == "none"
+        and _comparable(other.choices) == _comparable(run.choices)
+        and _comparable(other.settings) == _comparable(run.settings)
+    ]
+    return max(equal, key=lambda other: len(other.folds), default=None)
+
+
+def paired_folds(first: Run, second: Run) -> tuple[int, ...]:
+    """The folds that both runs have finished, on the same labeled test cells."""
+    return tuple(
+        fold
+        for fold in first.folds
+        if fold in second.folds
+        and _test_cells(first.folds[fold].predictions) == _test_cells(second.folds[fold].predictions)
+    )
+
+
+def _comparison(run: Run, baseline: Run, metric: str) -> dict[str, Any]:
+    folds = paired_folds(run, baseline)
+    before = [_value(baseline, fold, metric) for fold in folds]
+    after = [_value(run, fold, metric) for fold in folds]
+    ratio = 1 / (run.num_folds - 1) if run.num_folds > 1 else math.nan
+    return {
+        "run": run,
+        "baseline": baseline,
+        "metric": metric,
+        "folds": folds,
+        "plain": paired_t_test(before, after),
+        "corrected": corrected_t_test(before, after, ratio),
+    }
+
+
+def _value(run: Run, fold: int, metric: str) -> float:
+    value = run.folds[fold].metrics[metric]
+    assert isinstance(value, float)
+    return value
+
+
+def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value for key, value in values.items() if key.replace("/", ".").split(".")[0] not in _NOT_IN_A_BASELINE
+    }
+
+
+def _test_cells(predictions: pd.DataFrame) -> list[tuple[Any, ...]]:
+    cells = predictions[["image", *BOX, "label"]].fillna({side: -1 for side in BOX})
+    return sorted(cells.itertuples(index=False, name=None))

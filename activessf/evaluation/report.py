@@ -1,0 +1,261 @@
+"""The report on all runs so far: `python -m activessf.evaluation.report`."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from activessf import __version__
+from activessf.errors import InputError
+from activessf.evaluation.comparisons import METRICS, Comparison, baseline_of, compare
+from activessf.evaluation.figures import SERIES, class_distribution, confusion_matrices, pr_auc_by_class
+from activessf.evaluation.formatting import format_table, markdown_table, markdown_text
+from activessf.evaluation.runs import Run, collect_runs, marked_classes, union_of_classes
+from activessf.evaluation.sections import Section, file_name, split_into_sections
+from activessf.evaluation.tables import METRIC_TITLES, Table, comparisons_table, overall_table, per_class_table
+from activessf.manifests import write_table, write_text
+
+_OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
+_TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A written PNG file with its caption."""
+
+    path: Path
+    caption: str
+    wide: bool = False
+
+
+def write_report(runs_dir: Path, output_dir: Path, data: str | None = None, recipe: str | None = None) -> list[str]:
+    """Write tables, figures and the page index.html on all runs below a folder.
+
+    Every section (data, recipe, seed) has a folder with overall, per_class and comparisons as .csv and .md, and its
+    figures as .png. The page holds all of them and needs no other file.
+
+    Args:
+        runs_dir: Folder of run folders, searched recursively.
+        output_dir: Folder to write into.
+        data: Only runs on this option of the group data.
+        recipe: Only runs with this option of the group recipe.
+
+    Returns:
+        Lines for the terminal: the overall table of each section with its notes, and where the page is.
+
+    Raises:
+        InputError: There is no finished run, or a file of a run can't be used.
+    """
+    found, notes = collect_runs(runs_dir)
+    sections = split_into_sections(_chosen(found, data, recipe))
+    lines, pages = [], []
+    for section in sections:
+        comparisons = compare(section.runs)
+        tables = _tables(section, comparisons)
+        folder = output_dir / section.name
+        for table in tables:
+            write_table(table.values, folder / f"{table.name}.csv")
+            write_text(_markdown(table, section), folder / f"{table.name}.md")
+        figures = _figures(section, folder)
+        pages.append(_section_page(section, tables, figures))
+        lines += [section.title, format_table(tables[0].text), *tables[0].notes, ""]
+    page = output_dir / "index.html"
+    write_text(_page(pages, notes), page)
+    return [*lines, *notes, f"Report: {page}"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, write the report, print the overall table; 2 is a user's mistake."""
+    options = _parser().parse_args(arguments)
+    try:
+        lines = write_report(options.runs, options.output, options.data, options.recipe)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    # A terminal that can't show a plus-minus sign gets a question mark, not a traceback.
+    text = "\n".join(lines)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, errors="replace").decode(encoding))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m activessf.evaluation.report",
+        description="Write tables (CSV, Markdown), figures (PNG) and one self-contained page (index.html) on all runs "
+        "so far. Runs of different data, recipe or seed get sections of their own. Folds that are not finished are "
+        "left out and named, so it can be run at any time.",
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=_OUTPUTS / "runs", metavar="DIR", help="folder of runs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=_OUTPUTS / "report", metavar="DIR", help="where to write (default: %(default)s)"
+    )
+    parser.add_argument("--data", metavar="NAME", help="only runs on this data, as in data=NAME (default: all)")
+    parser.add_argument("--recipe", metavar="NAME", help="only runs of this recipe, as in recipe=NAME (default: all)")
+    return parser
+
+
+def _chosen(runs: Sequence[Run], data: str | None, recipe: str | None) -> list[Run]:
+    for group, option in (("data", data), ("recipe", recipe)):
+        if option is not None:
+            known = sorted({run.choices.get(group, "") for run in runs})
+            runs = [run for run in runs if run.choices.get(group) == option]
+            if not runs:
+                raise InputError(f"No finished run has {group}={option}; there are runs with {', '.join(known)}.")
+    return list(runs)
+
+
+def _tables(section: Section, comparisons: Sequence[Comparison]) -> list[Table]:
+    rare, common = marked_classes(section.runs, "rare"), marked_classes(section.runs, "common")
+    return [
+        overall_table(section.runs, comparisons),
+        per_class_table(section.runs, rare, common),
+        comparisons_table(section.runs, comparisons),
+    ]
+
+
+def _markdown(table: Table, section: Section) -> str:
+    notes = "".join(f"- {markdown_text(note)}\n" for note in table.notes)
+    body = f"{markdown_table(table.text, table.best)}\n" if len(table.text) else ""
+    return f"## {table.title}: {markdown_text(section.title)}\n\n{body}{notes}"
+
+
+def _figures(section: Section, folder: Path) -> list[Figure]:
+    classes = union_of_classes(section.runs)
+    rare, common = marked_classes(section.runs, "rare"), marked_classes(section.runs, "common")
+    figures = []
+
+    counts, folds = _class_counts(section.runs)
+    path = folder / "class_distribution.png"
+    class_distribution(counts, rare, common, path)
+    figures.append(Figure(path, f"Class distribution of the labeled cells (test cells of fold {_listed(folds)})."))
+
+    for number, runs in enumerate(_bar_groups(section.runs), start=1):
+        path = folder / f"pr_auc_{file_name(_method(runs[0]))}_{number}.png"
+        pr_auc_by_class(runs, classes, rare, common, path)
+        caption = "PR-AUC by class" + ("" if _method(runs[0]) == "none" else f", {_method(runs[0])}")
+        figures.append(Figure(path, f"{caption}. Rare classes on top, on a tinted ground."))
+
+    for runs in _confusion_groups(section.runs):
+        path = folder / f"confusion_{file_name(runs[-1].name)}.png"
+        confusion_matrices(runs, classes, path)
+        titles = " and ".join(run.title for run in runs)
+        caption = f"Confusion of {titles}, folds pooled: percent of the true class, and number of test cells."
+        figures.append(Figure(path, caption, wide=len(runs) > 1))
+    return figures
+
+
+def _class_counts(runs: Sequence[Run]) -> tuple[dict[str, int], list[int]]:
+    """Test cells of each class over the folds that any run has finished, and these folds."""
+    folds = {fold: result for run in runs for fold, result in run.folds.items()}
+    labels = pd.concat([result.predictions["label"] for result in folds.values()])
+    return {name: int((labels == name).sum()) for name in union_of_classes(runs)}, sorted(folds)
+
+
+def _bar_groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each method, as many as there are colours at a time, each time with the first (the baseline)."""
+    groups = []
+    for method in dict.fromkeys(map(_method, runs)):
+        first, *others = [run for run in runs if _method(run) == method]
+        size = len(SERIES) - 1
+        groups += [[first, *others[start : start + size]] for start in range(0, max(len(others), 1), size)]
+    return groups
+
+
+def _confusion_groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Each ActiveSSF run beside its baseline; every other run alone."""
+    baselines = {run.name: baseline_of(run, runs) for run in runs if run.choices.get("selection") == "activessf"}
+    pairs = [[baseline, run] for run in runs if (baseline := baselines.get(run.name)) is not None]
+    shown = {run.name for pair in pairs for run in pair}
+    return pairs + [[run] for run in runs if run.name not in shown]
+
+
+def _method(run: Run) -> str:
+    return run.choices.get("ssl_method", "none")
+
+
+def _section_page(section: Section, tables: Sequence[Table], figures: Sequence[Figure]) -> dict[str, Any]:
+    """What the template needs of a section: text only, and images as base64."""
+    return {
+        "id": section.name,
+        "title": section.title,
+        "tables": [
+            {
+                "title": table.title,
+                "columns": list(table.text.columns),
+                "rows": [
+                    [{"text": cell, "best": (row, column) in table.best} for column, cell in enumerate(cells)]
+                    for row, cells in enumerate(table.text.itertuples(index=False, name=None))
+                ],
+                "notes": table.notes,
+                "files": [f"{section.name}/{table.name}{suffix}" for suffix in (".csv", ".md")],
+            }
+            for table in tables
+        ],
+        "figures": [
+            {"image": base64.b64encode(figure.path.read_bytes()).decode("ascii"), "caption": figure.caption}
+            for figure in figures
+        ],
+        "runs": [_run_page(run) for run in section.runs],
+    }
+
+
+def _run_page(run: Run) -> dict[str, Any]:
+    details = run.details
+    return {
+        "title": run.title,
+        "name": run.name,
+        "choices": run.choices,
+        "settings": run.settings,
+        "facts": {
+            "command": details.get("command", ""),
+            "overrides": " ".join(map(str, details.get("overrides") or [])),
+            "seed": run.seed,
+            "scope of the prototypes": details.get("scope") or "-",
+            "git": details.get("git") or "-",
+            "versions": ", ".join(f"{name} {version}" for name, version in (details.get("versions") or {}).items()),
+        },
+        "metrics": [METRIC_TITLES[metric] for metric in METRICS],
+        "folds": [
+            {
+                "fold": fold,
+                "metrics": [f"{100 * float(result.metrics[metric]):.2f}" for metric in METRICS],  # type: ignore[arg-type]
+                "cells": result.metrics["cells"],
+                "started": result.details.get("started", ""),
+                "seconds": ", ".join(f"{k} {v:.0f}" for k, v in (result.details.get("seconds") or {}).items()),
+            }
+            for fold, result in run.folds.items()
+        ],
+    }
+
+
+def _page(sections: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
+    # autoescape for every template: titles, labels and file names come from the user's data.
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    return environment.get_template(_TEMPLATE).render(sections=sections, notes=notes, made=made, version=__version__)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Stage 3: the self-supervised methods, one a file."""

@@ -1,0 +1,56 @@
+"""The thin parent of the self-supervised methods: one training step, one optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from activessf.errors import InputError
+from activessf.training.optimization import Optimization, top_learning_rate
+
+
+class SelfSupervisedMethod(LightningModule):
+    """A method is its `forward(views, progress) -> loss` and its `encoder`; the rest is here.
+
+    It can be used without a Trainer: `method(views, progress).backward()`.
+
+    Attributes:
+        encoder: A timm network; its state dict is what pretraining hands on.
+        optimization: How the method is optimised; set before a Trainer fits it.
+    """
+
+    encoder: nn.Module
+    optimization: Optimization
+
+    def forward(self, views: Tensor, progress: float) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            views: Normalised images, (N, 3, H, W).
+            progress: Share of the training that is done, 0-1.
+        """
+        raise NotImplementedError
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Loss of one batch of views."""
+        views, _ = batch
+        loss: Tensor = self(views, self.global_step / self.optimization.total_steps)
+        if not math.isfinite(loss.item()):
+            raise InputError(
+                f"The pretraining loss is {loss.item()} at optimiser step {self.global_step}; lower the learning rate "
+                "(recipe.pretraining.base_lr) or train in 32-bit precision (trainer.precision=32-true)."
+            )
+        self.log("pretrain/loss", loss, batch_size=len(views))
+        self.log("pretrain/lr", top_learning_rate(self))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser and schedule; the encoder's layers have decayed rates, everything else the full one."""
+        return self.optimization.configure(self.encoder, self._others())
+
+    def _others(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, value) for name, value in self.named_parameters() if not name.startswith("encoder."))

@@ -1,0 +1,531 @@
+"""The one place that wires the stages: configuration in, stage results out.
+
+Below the three functions that the scripts call (`preprocess`, `select`, `train`) every stage is an `Artifact`: a folder
+keyed by what it depends on, made when it is needed and missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import wandb
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import seed_everything
+from pytorch_lightning.loggers import Logger
+from safetensors.torch import save_file
+
+from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
+from activessf.data.cells import CELLS_FILE, cut_cells
+from activessf.data.datasets import ImageFiles, evaluation_loader, training_loader
+from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
+from activessf.data.source import Source
+from activessf.errors import InputError
+from activessf.evaluation.metrics import fold_metrics
+from activessf.manifests import (
+    CELLS,
+    FOLDS,
+    PREDICTIONS,
+    PROBABILITY_PREFIX,
+    REGIONS,
+    read_json,
+    read_table,
+    write_json,
+    write_table,
+    write_text,
+)
+from activessf.methods.method import SelfSupervisedMethod
+from activessf.pretrained import check_hub, load_weights, read_state_dict
+from activessf.provenance import git_revision, now, versions
+from activessf.regions.stage import find_regions
+from activessf.selection.stage import select_regions, selected_crops
+from activessf.training.finetuning import Finetuning
+from activessf.training.optimization import Optimization
+from activessf.training.running import fit, num_steps, num_warmup_steps, predict, say_if_long
+
+log = logging.getLogger(__name__)
+
+FOLDS_FILE = "folds.csv"
+REGIONS_FILE = "regions.csv"
+FEATURES_FILE = "features.npy"
+ENCODER_FILE = "encoder.safetensors"
+NETWORK_FILE = "network.safetensors"
+SUMMARY_FILE = "summary.json"
+
+# Raised when the result of a stage changes for the same inputs.
+_VERSIONS = {"cells": 1, "folds": 1, "regions": 1, "features": 1, "selection": 1, "pretraining": 1, "finetuning": 1}
+
+# What does not change a result: where it goes, who watches, which machine works.
+_NO_PART_IN_RESULTS = ("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer")
+_NO_PART_IN_SELECTION = ("name", "pool", "features")
+
+
+def preprocess(config: DictConfig) -> Path:
+    """Stage 1: the regions of all slides; returns the folder with regions.csv."""
+    pipeline = Pipeline(config)
+    folder = pipeline.regions.obtain()
+    log.info("%s", _told(read_json(folder / SUMMARY_FILE)))
+    return folder
+
+
+def select(config: DictConfig) -> Path:
+    """Stages 1 and 2: what pretraining would see; returns the folder with selection.csv."""
+    pipeline = Pipeline(config)
+    if config.selection.pool == "slides":
+        raise InputError("selection=none selects nothing: pretraining sees the whole slides. Choose another selection.")
+    folder = pipeline.selection.obtain()
+    kept = selected_crops(folder)
+    log.info("%s keeps %d regions in fold %d.", config.selection.name, len(kept), config.fold.index)
+    return folder
+
+
+def train(config: DictConfig) -> Path:
+    """All stages for one fold; returns the run folder with predictions.csv and metrics.json."""
+    pipeline = Pipeline(config)
+    folder = pipeline.run.obtain()
+    metrics = read_json(folder / "metrics.json")
+    log.info(
+        "%s, fold %d: accuracy %.2f %%, PR-AUC %.2f %%, F1 %.2f %%",
+        pipeline.title,
+        config.fold.index,
+        *(100 * metrics[name] for name in ("accuracy", "pr_auc", "f1")),
+    )
+    return folder
+
+
+class Pipeline:
+    """The stages of one configuration and fold, each an artifact that names those that it is made from."""
+
+    def __init__(self, config: DictConfig) -> None:
+        """Check what can be checked before anything is made.
+
+        Raises:
+            InputError: A fold that there isn't, an unusable source of data, or missing pretrained weights.
+        """
+        self.config = config
+        self.output_dir = Path(config.paths.output_dir).expanduser().absolute()
+        self.fold: int = config.fold.index
+        if self.fold >= config.data.num_folds:
+            raise InputError(f"fold={self.fold} is none of the {config.data.num_folds} folds (data.num_folds).")
+        self.source: Source = instantiate(_without(config.data, "name", "num_folds"))
+        self.seed: int = config.seed
+        self.num_workers = _default_workers() if config.num_workers is None else int(config.num_workers)
+
+    @property
+    def title(self) -> str:
+        """The run in a table's words."""
+        if self.config.ssl_method.method is None:
+            return f"{self.config.backbone.name} (no pretraining)"
+        return f"{self.config.ssl_method.name} + {self.config.selection.name}"
+
+    # Data
+
+    @cached_property
+    def cells(self) -> Artifact:
+        """The labeled cells, cut out of their images."""
+        cells = self.source.cells
+        inputs = {
+            "version": _VERSIONS["cells"],
+            "cells": fingerprint(cells.to_csv(index=False)),
+            "files": files_fingerprint(self.source.root, cells["image"]),
+        }
+        return self._artifact(
+            "cells",
+            self.config.data.name,
+            inputs,
+            lambda folder: cut_cells(self.source.root, cells, folder, self.num_workers),
+        )
+
+    @cached_property
+    def folds(self) -> Artifact:
+        """The fold of every labeled cell."""
+        inputs = {
+            "version": _VERSIONS["folds"],
+            "cells": self.cells.name,
+            "num_folds": self.config.data.num_folds,
+            "seed": self.seed,
+        }
+
+        def make(folder: Path) -> None:
+            cells = read_table(self.cells.obtain() / CELLS_FILE, [*CELLS, "crop"])
+            table = assign_folds(cells, self.config.data.num_folds, self.seed)
+            write_table(table[list(FOLDS)], folder / FOLDS_FILE)
+
+        return self._artifact("folds", self.config.data.name, inputs, make)
+
+    @cached_property
+    def labeled(self) -> pd.DataFrame:
+        """The labeled cells with their folds, columns `manifests.FOLDS`; crops relative to the cells' folder."""
+        return read_table(self.folds.obtain() / FOLDS_FILE, FOLDS)
+
+    # Stage 1
+
+    @cached_property
+    def regions(self) -> Artifact:
+        """The candidate regions of all slides, shared by the folds."""
+        inputs = {
+            "version": _VERSIONS["regions"],
+            "filter": _plain(self.config.regions),
+            "slides": files_fingerprint(self.source.root, self.source.slides),
+        }
+
+        def make(folder: Path) -> None:
+            find_regions(
+                self.source.root, self.source.slides, instantiate(self.config.regions), folder, self.num_workers
+            )
+
+        return self._artifact("regions", self.config.data.name, inputs, make)
+
+    # Stage 2
+
+    @cached_property
+    def selection(self) -> Artifact:
+        """Which of the fold's candidate regions pretraining sees."""
+        settings = _plain(_without(self.config.selection, *_NO_PART_IN_SELECTION))
+        scope = settings.pop("scope")
+        strategy = instantiate(settings, _convert_="all")
+        inputs: dict[str, Any] = {
+            "version": _VERSIONS["selection"],
+            "strategy": settings,
+            "scope": scope,
+            "regions": self.regions.name,
+            "folds": self.folds.name,
+            "fold": None if scope == "all" else self.fold,
+            "seed": self.seed,
+        }
+        if strategy.needs_features:
+            inputs["features"] = self._extractor.identity()
+
+        def make(folder: Path) -> None:
+            regions = self._candidates(scope)
+            labeled = self.labeled if scope == "all" else training_and_test(self.labeled, self.fold)[0]
+            cell_features = region_features = None
+            if strategy.needs_features:
+                cell_features = self._features(self.cells, CELLS_FILE)
+                region_features = self._features(self.regions, REGIONS_FILE)
+            select_regions(
+                strategy,
+                _rows(cell_features, labeled["crop"]),
+                labeled["label"].to_numpy(str),
+                self.source.classes,
+                list(regions["crop"]),
+                _rows(region_features, regions["crop"]),
+                self.seed,
+                folder,
+            )
+
+        return self._artifact("selection", f"{self.config.selection.name}", inputs, make)
+
+    def _candidates(self, scope: str) -> pd.DataFrame:
+        if scope not in ("train_fold", "all"):
+            raise InputError(f"selection.scope={scope} is neither train_fold nor all.")
+        regions = read_table(self.regions.obtain() / REGIONS_FILE, REGIONS)
+        if scope == "all":
+            return regions
+        return regions[regions["image"].isin(set(self._pool()))]
+
+    def _pool(self) -> list[str]:
+        return unlabeled_pool(self.source.slides, self.labeled, self.fold)
+
+    @cached_property
+    def _extractor(self) -> Any:
+        extractor = instantiate(self.config.selection.features)
+        if not all(self._feature_artifact(part, "", extractor).ready for part in (self.cells, self.regions)):
+            extractor.check()
+        return extractor
+
+    def _features(self, part: Artifact, table: str) -> dict[str, NDArray[np.float32]]:
+        """Features of the crops of a stage result, by crop."""
+        crops = list(read_table(part.obtain() / table, ["crop"])["crop"])
+        if not crops:
+            return {}
+        folder = self._feature_artifact(part, table, self._extractor).obtain()
+        return dict(zip(crops, np.load(folder / FEATURES_FILE, allow_pickle=False), strict=True))
+
+    def _feature_artifact(self, part: Artifact, table: str, extractor: Any) -> Artifact:
+        inputs = {"version": _VERSIONS["features"], "images": part.name, "extractor": extractor.identity()}
+
+        def make(folder: Path) -> None:
+            crops = read_table(part.folder / table, ["crop"])["crop"]
+            features = extractor(
+                [part.folder / crop for crop in crops], self.num_workers, f"Features of {part.folder.parent.name}"
+            )
+            np.save(folder / FEATURES_FILE, features, allow_pickle=False)
+
+        return self._artifact("features", f"{part.folder.parent.name}-{extractor.model_name}", inputs, make)
+
+    # Stage 3
+
+    def pretraining_images(self) -> list[Path]:
+        """The images that pretraining sees: selected regions, or whole slides, none of which holds a test cell."""
+        if self.config.selection.pool == "slides":
+            pool = self._pool()
+            if not pool:
+                raise InputError("Every slide holds a test cell of this fold, so there is nothing to pretrain on.")
+            return [self.source.root / name for name in pool]
+        self.selection.obtain()
+        regions = self.regions.obtain()
+        return [regions / crop for crop in selected_crops(self.selection.folder)]
+
+    @cached_property
+    def pretraining(self) -> Artifact:
+        """The pretrained encoder."""
+        images = self.pretraining_images()
+        regions = self.config.selection.pool == "regions"
+        base = self.regions.folder if regions else self.source.root
+        names = [path.relative_to(base).as_posix() for path in images]
+        inputs = {
+            "version": _VERSIONS["pretraining"],
+            "images": fingerprint([self.regions.name, names]) if regions else files_fingerprint(base, names),
+            "method": _plain(self.config.ssl_method),
+            "backbone": _plain(self.config.backbone),
+            "training": _plain(self.config.recipe.pretraining),
+            "precision": str(self.config.trainer.get("precision")),
+            "seed": self.seed,
+        }
+        label = f"{self.config.data.name}-{self.config.ssl_method.name}-{self.config.selection.name}"
+        return self._artifact("pretraining", label, inputs, lambda folder: self._pretrain(images, folder))
+
+    def _pretrain(self, images: list[Path], folder: Path) -> None:
+        recipe = self.config.recipe.pretraining
+        seed_everything(self.seed, verbose=False)
+        method: SelfSupervisedMethod = instantiate(self.config.ssl_method.method, backbone=self._backbone())
+        method.optimization = self._optimization(recipe, len(images), self.config.ssl_method.betas, recipe.layer_decay)
+        dataset = ImageFiles(images, None, instantiate(recipe.view), self.seed, cache_bytes=self._cache_bytes())
+        loader = training_loader(dataset, recipe.batch_size, self.num_workers)
+        steps = method.optimization.total_steps
+        few = torch.stack([dataset[0, index % len(images)][0] for index in range(4)])
+        say_if_long(method, few, recipe.batch_size, steps, "Pretraining")
+        log.info("Pretraining %s on %d images, %d steps.", self.config.ssl_method.name, len(images), steps)
+        seconds = fit(method, loader, self._trainer(), steps, self._loggers, folder, self.seed, "Pretraining")
+        save_file(
+            {name: value.contiguous() for name, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE
+        )
+        write_json({"images": len(images), "steps": steps, "seconds": seconds}, folder / SUMMARY_FILE)
+
+    # Stages 4 and 5
+
+    @cached_property
+    def run_inputs(self) -> dict[str, Any]:
+        """What a run depends on, without the fold: runs that agree in it are the folds of one configuration."""
+        settings = _plain(_without(self.config, *_NO_PART_IN_RESULTS))
+        if self.config.ssl_method.method is None:
+            # Without pretraining nothing of stages 1 to 3 has a part in the result.
+            for unused in ("regions", "selection"):
+                settings.pop(unused)
+            settings["recipe"].pop("pretraining")
+        settings["data"] = {"name": self.config.data.name, "num_folds": self.config.data.num_folds}
+        settings["precision"] = str(self.config.trainer.get("precision"))
+        return {
+            "version": _VERSIONS["finetuning"],
+            "settings": settings,
+            "cells": self.cells.name,
+            "slides": files_fingerprint(self.source.root, self.source.slides),
+        }
+
+    @cached_property
+    def run_name(self) -> str:
+        """Readable name and fingerprint of the configuration, shared by its folds."""
+        parts = [self.config.data.name, self.config.recipe.name, self.config.ssl_method.name]
+        parts.append(self.config.backbone.name if self.config.ssl_method.method is None else self.config.selection.name)
+        return f"{readable('-'.join(parts))}-{fingerprint(self.run_inputs)}"
+
+    @property
+    def run(self) -> Artifact:
+        """The run folder of this fold."""
+        folder = self.output_dir / "runs" / self.run_name / f"fold_{self.fold}"
+        return Artifact(folder, {**self.run_inputs, "fold": self.fold}, self._run)
+
+    def _run(self, folder: Path) -> None:
+        if self.config.backbone.pretrained:
+            check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
+        started, clock = now(), time.monotonic()
+        try:
+            pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
+            clock_pretrained = time.monotonic()
+            self._finetune(pretrained, folder)
+            predictions = read_table(folder / "predictions.csv", PREDICTIONS)
+            metrics = fold_metrics(predictions)
+            write_json(metrics, folder / "metrics.json")
+            self._log_test(metrics)
+        finally:
+            wandb.finish()
+        seconds = {"before_finetuning": clock_pretrained - clock, "finetuning": time.monotonic() - clock_pretrained}
+        self._record(folder, pretrained, started, seconds)
+
+    def _finetune(self, pretrained: Path | None, folder: Path) -> None:
+        recipe = self.config.recipe.finetuning
+        training, test = training_and_test(self.labeled, self.fold)
+        classes = self.source.classes
+        unseen = [name for name in classes if name not in set(training["label"])]
+        if unseen:
+            log.warning("No training cell of %s in fold %d; it can't be learned there.", ", ".join(unseen), self.fold)
+        seed_everything(self.seed, verbose=False)
+        network = self._backbone()(num_classes=len(classes), global_pool="avg", drop_path_rate=recipe.drop_path_rate)
+        if pretrained is not None:
+            # Classification pools the patch tokens and norms after that: fc_norm is fresh, the encoder's norm unused.
+            load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh=("fc_norm.", "norm."))
+        optimization = self._optimization(recipe, len(training), recipe.betas, recipe.layer_decay)
+        module = Finetuning(network, instantiate(self.config.loss), optimization)
+        images = self._cell_images(training, instantiate(recipe.view))
+        loader = training_loader(images, recipe.batch_size, self.num_workers)
+        log.info("Fine-tuning on %d cells, %d steps.", len(training), optimization.total_steps)
+        fit(module, loader, self._trainer(), optimization.total_steps, self._loggers, folder, self.seed, "Fine-tuning")
+        whole = instantiate(
+            {"_target_": "activessf.data.augmentations.WholeView", "size": self.config.recipe.image_size}
+        )
+        test_loader = evaluation_loader(self._cell_images(test, whole), recipe.batch_size, self.num_workers)
+        probabilities = predict(module, test_loader, self._trainer()).double()
+        probabilities /= probabilities.sum(dim=1, keepdim=True)
+        _write_predictions(test, probabilities.numpy(), classes, folder / "predictions.csv")
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / NETWORK_FILE)
+
+    def _cell_images(self, cells: pd.DataFrame, view: Any) -> ImageFiles:
+        base = self.cells.folder
+        targets = [self.source.classes.index(label) for label in cells["label"]]
+        return ImageFiles(
+            [base / crop for crop in cells["crop"]], targets, view, self.seed, cache_bytes=self._cache_bytes()
+        )
+
+    def _log_test(self, metrics: dict[str, Any]) -> None:
+        for logger in self._loggers:
+            logger.log_metrics({f"test/{name}": value for name, value in metrics.items() if np.isscalar(value)})
+
+    def _record(self, folder: Path, pretrained: Path | None, started: str, seconds: dict[str, float]) -> None:
+        """Write what ran beside what came out."""
+        summary = {} if pretrained is None else read_json(pretrained / SUMMARY_FILE)
+        hydra = HydraConfig.get() if HydraConfig.initialized() else None
+        choices = (
+            {}
+            if hydra is None
+            else {key: value for key, value in hydra.runtime.choices.items() if value and not key.startswith("hydra/")}
+        )
+        settings = self.run_inputs["settings"]
+        write_json(
+            {
+                "run": self.run_name,
+                "fold": self.fold,
+                "title": self.title,
+                "choices": {
+                    "data": self.config.data.name,
+                    "recipe": self.config.recipe.name,
+                    "ssl_method": self.config.ssl_method.name,
+                    "backbone": self.config.backbone.name,
+                    "selection": self.config.selection.name if pretrained is not None else None,
+                    **choices,
+                },
+                "settings": _flat(settings),
+                "overrides": [] if hydra is None else list(hydra.overrides.task),
+                "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+                "seed": self.seed,
+                "scope": None if pretrained is None else self.config.selection.scope,
+                "classes": list(self.source.classes),
+                "rare": list(self.source.rare),
+                "common": list(self.source.common),
+                "pretraining": None if pretrained is None else pretrained.name,
+                "pretraining_images": summary.get("images"),
+                "pretraining_steps": summary.get("steps"),
+                "started": started,
+                "seconds": {**seconds, "pretraining": summary.get("seconds")},
+                "versions": versions(),
+                "git": git_revision(),
+            },
+            folder / "run.json",
+        )
+        write_text(OmegaConf.to_yaml(self.config, resolve=True), folder / "config.yaml")
+
+    # What several stages need
+
+    def _artifact(self, stage: str, label: str, inputs: dict[str, Any], make: Any) -> Artifact:
+        return artifact(self.output_dir / "stages", stage, label, inputs, make)
+
+    def _backbone(self) -> Any:
+        return instantiate(_without(self.config.backbone, "name"))
+
+    def _trainer(self) -> Any:
+        return instantiate(self.config.trainer)
+
+    def _cache_bytes(self) -> int:
+        return int(self.config.cache_gib * 2**30)
+
+    def _optimization(self, recipe: DictConfig, num_images: int, betas: Any, layer_decay: float) -> Optimization:
+        total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
+        return Optimization(
+            optimizer=instantiate({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
+            base_lr=recipe.base_lr,
+            batch_size=recipe.batch_size,
+            weight_decay=recipe.weight_decay,
+            layer_decay=layer_decay,
+            min_lr=recipe.min_lr,
+            warmup_steps=num_warmup_steps(
+                num_images, recipe.batch_size, recipe.warmup_epochs, recipe.warmup_steps, total
+            ),
+            total_steps=total,
+        )
+
+    @cached_property
+    def _loggers(self) -> list[Logger]:
+        make = instantiate(self.config.logger)
+        loggers: list[Logger] = make(
+            name=f"{self.title}, fold {self.fold}",
+            group=self.run_name,
+            directory=self.output_dir,
+            config={**self.run_inputs["settings"], "fold": self.fold},
+        )
+        return loggers
+
+
+def _write_predictions(
+    test: pd.DataFrame, probabilities: NDArray[np.float64], classes: tuple[str, ...], path: Path
+) -> None:
+    predicted = [classes[index] for index in probabilities.argmax(axis=1)]
+    columns = {f"{PROBABILITY_PREFIX}{name}": probabilities[:, index] for index, name in enumerate(classes)}
+    table = test.assign(predicted=predicted)[list(PREDICTIONS)].reset_index(drop=True)
+    write_table(pd.concat([table, pd.DataFrame(columns)], axis=1), path)
+
+
+def _rows(features: dict[str, NDArray[np.float32]] | None, crops: pd.Series[str]) -> NDArray[np.float32]:
+    if not features:
+        return np.zeros((len(crops), 0), np.float32)
+    return np.stack([features[crop] for crop in crops]) if len(crops) else np.zeros((0, 0), np.float32)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _without(node: DictConfig, *keys: str) -> DictConfig:
+    """A copy of a configuration node without some keys."""
+    return OmegaConf.create({key: value for key, value in _plain(node).items() if key not in keys})
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _default_workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cores <= 2 else min(8, cores - 1)
+
+
+def _told(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['regions']} regions in {summary['images_with_region']} of {summary['images']} slides, "
+        f"{summary['failed']} slides failed."
+    )

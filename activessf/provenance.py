@@ -1,0 +1,47 @@
+"""What ran: versions, revision, command line. It stands beside every result."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from activessf import __version__
+
+_PACKAGES = (
+    "torch", "torchvision", "pytorch-lightning", "timm", "hydra-core", "omegaconf", "numpy", "scipy", "scikit-learn",
+    "opencv-python-headless", "pandas", "wandb",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project, of Python and of the packages that have a part in numbers."""
+    found = {"activessf": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision() -> str | None:
+    """Commit of the checkout that this code stands in, "+changes" if it was edited; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

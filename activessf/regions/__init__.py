@@ -1,0 +1,1 @@
+"""Stage 1: cell regions found in slides (paper II.B)."""

@@ -1,0 +1,1 @@
+"""Stage 2: which candidate regions pretraining sees (paper II.C)."""

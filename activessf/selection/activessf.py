@@ -1,0 +1,103 @@
+"""`selection=activessf`: the paper's Active Sample Selection (II.C, Algorithm 1)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from activessf.errors import InputError
+from activessf.manifests import PROTOTYPES
+from activessf.selection.prototypes import Prototypes, distances, kmeans_prototypes, per_class_prototypes
+from activessf.selection.strategy import BoolArray, FloatArray, IntArray, Selection
+from activessf.selection.thresholds import Bounds, distance_bounds, thresholds
+
+
+@dataclass(frozen=True)
+class ActiveSSF:
+    """Keeps the candidates that lie within their prototype's distance threshold (Eq. 9).
+
+    Attributes:
+        alpha: Exponent of Eq. 8.
+        bounds: Where LB and UB come from, see `distance_bounds`.
+        lower: LB of `fixed` bounds, or its quantile.
+        upper: UB of `fixed` bounds, or its quantile.
+        assignment: `nearest`: a candidate is tested against its nearest prototype (Eq. 7, 9). `any`: against every
+            prototype, and kept if one takes it (the loop of Algorithm 1).
+        prototypes: `kmeans` over all labeled cells (the paper) or `per_class`.
+        num_prototypes: K of `kmeans`; None = the number of classes (11 in the paper).
+        prototypes_per_class: K within a class of `per_class`.
+    """
+
+    alpha: float
+    bounds: Bounds
+    lower: float
+    upper: float
+    assignment: Literal["nearest", "any"]
+    prototypes: Literal["kmeans", "per_class"]
+    num_prototypes: int | None
+    prototypes_per_class: int
+
+    needs_features = True
+
+    def select(
+        self, labeled: FloatArray, labels: NDArray[np.str_], classes: list[str], candidates: FloatArray, seed: int
+    ) -> Selection:
+        """Choose among candidates; see `Strategy.select`."""
+        if self.assignment not in ("nearest", "any"):
+            raise InputError(f"selection.assignment={self.assignment} is neither nearest nor any.")
+        found = self._prototypes(labeled, labels, classes, seed)
+        own_distances = distances(labeled, found.centres)[np.arange(len(labeled)), found.members]
+        lower, upper = distance_bounds(
+            own_distances, found.members, len(found.centres), self.bounds, self.lower, self.upper
+        )
+        limits = thresholds(lower, upper, found.sizes, self.alpha)
+        away = distances(candidates, found.centres)
+        near = away <= limits  # (m, K)
+        nearest = away.argmin(axis=1)
+        rows = np.arange(len(candidates))
+        kept: BoolArray = near.any(axis=1) if self.assignment == "any" else near[rows, nearest]
+        selected = near.sum(axis=0) if self.assignment == "any" else np.bincount(nearest[kept], minlength=len(limits))
+        table = pd.DataFrame(
+            {
+                "prototype": np.arange(len(limits)),
+                "size": found.sizes,
+                "lower": lower,
+                "upper": upper,
+                "threshold": limits,
+                "candidates": np.bincount(nearest, minlength=len(limits)),
+                "selected": selected,
+                **_composition(found, labels, classes),
+            }
+        )
+        _report_singletons(found.sizes, self.bounds)
+        return Selection(kept, nearest, away[rows, nearest], limits[nearest], table[[*PROTOTYPES, *classes]])
+
+    def _prototypes(self, labeled: FloatArray, labels: NDArray[np.str_], classes: list[str], seed: int) -> Prototypes:
+        if self.prototypes == "per_class":
+            return per_class_prototypes(labeled, labels, classes, self.prototypes_per_class, seed)
+        if self.prototypes == "kmeans":
+            count = len(classes) if self.num_prototypes is None else self.num_prototypes
+            return kmeans_prototypes(labeled, count, seed)
+        raise InputError(f"selection.prototypes={self.prototypes} is neither kmeans nor per_class.")
+
+
+def _composition(found: Prototypes, labels: NDArray[np.str_], classes: list[str]) -> dict[str, FloatArray | IntArray]:
+    """Purity (share of the commonest class among a prototype's labeled members), then members by class."""
+    counts = {name: np.bincount(found.members[labels == name], minlength=len(found.centres)) for name in classes}
+    most: IntArray = np.max(list(counts.values()), axis=0)
+    return {"purity": most / found.sizes, **counts}
+
+
+def _report_singletons(sizes: IntArray, bounds: Bounds) -> None:
+    alone: BoolArray = sizes == 1
+    if bounds == "cluster" and alone.any():
+        warnings.warn(
+            f"{int(alone.sum())} of {len(sizes)} prototypes have a single labeled cell, so that LB = UB = 0 and "
+            "nothing passes there (selection.bounds=cluster); fewer prototypes, or other bounds, avoid that.",
+            stacklevel=3,
+        )

@@ -1,0 +1,1 @@
+"""Stages 3 and 4: losses, optimiser groups, schedules, running a Trainer."""

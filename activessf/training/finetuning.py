@@ -1,0 +1,59 @@
+"""Stage 4: the classifier, fine-tuned on the labeled cells of the training folds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from activessf.errors import InputError
+from activessf.training.optimization import Optimization, top_learning_rate
+
+
+class Finetuning(LightningModule):
+    """A network with a classification head, its loss and its optimiser.
+
+    Args:
+        network: A timm network with a head of one logit a class.
+        loss: Of logits (N, classes) and class indices (N,).
+        optimization: How it is optimised.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, optimization: Optimization) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.optimization = optimization
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class probabilities, (N, classes), of normalised images, (N, 3, H, W)."""
+        logits: Tensor = self.network(images)
+        return logits.float().softmax(dim=1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Loss of one batch of images and class indices."""
+        images, targets = batch
+        loss: Tensor = self.loss(self.network(images), targets)
+        if not loss.isfinite():
+            raise InputError(
+                f"The fine-tuning loss is {loss.item()} at optimiser step {self.global_step}; lower the learning rate "
+                "(recipe.finetuning.base_lr) or train in 32-bit precision (trainer.precision=32-true)."
+            )
+        self.log("train/loss", loss, batch_size=len(images))
+        self.log("train/lr", top_learning_rate(self))
+        return loss
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Class probabilities of one batch."""
+        images, _ = batch
+        probabilities: Tensor = self(images)
+        return probabilities
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser and schedule, with layer-wise learning rates over the whole network."""
+        exempt: Collection[str] = ()
+        if hasattr(self.network, "no_weight_decay"):
+            exempt = self.network.no_weight_decay()  # type: ignore[operator]
+        return self.optimization.configure(self.network, undecayed=exempt)

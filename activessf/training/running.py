@@ -1,0 +1,166 @@
+"""Run a Trainer over one stage: how long, on what, with which curves."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer, seed_everything
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import CSVLogger, Logger
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from activessf.errors import InputError
+
+log = logging.getLogger(__name__)
+# Lightning tells of its hardware and habits before every stage; warnings still come through.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+HISTORY_FOLDER = "history"
+_LONG_HOURS = 12.0
+
+
+class StepProgress(Callback):
+    """One progress bar over all optimiser steps, with the latest loss.
+
+    Args:
+        description: Stands before the bar.
+        total_steps: Its length.
+    """
+
+    def __init__(self, description: str, total_steps: int) -> None:
+        self._bar = tqdm(total=total_steps, desc=description, unit="step")
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Advance by the steps done."""
+        self._bar.update(trainer.global_step - self._bar.n)
+        losses = {name: f"{value:.3f}" for name, value in trainer.callback_metrics.items() if name.endswith("loss")}
+        self._bar.set_postfix(losses, refresh=False)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Leave the full bar."""
+        self._bar.close()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Leave the bar where it is."""
+        self._bar.close()
+
+
+def num_steps(num_images: int, batch_size: int, epochs: int | None, steps: int | None) -> int:
+    """Optimiser steps of a training: `steps` if given, else `epochs` times the whole batches of an epoch.
+
+    Raises:
+        InputError: Neither is given, or the result is no positive number.
+    """
+    if steps is None and epochs is None:
+        raise InputError("The recipe gives neither epochs nor steps; set one.")
+    total = steps if steps is not None else (epochs or 0) * max(1, num_images // batch_size)
+    if total < 1:
+        raise InputError(
+            f"The recipe asks for {total} training steps (epochs={epochs}, steps={steps}); set at least 1."
+        )
+    return total
+
+
+def num_warmup_steps(num_images: int, batch_size: int, epochs: float | None, steps: int | None, total: int) -> int:
+    """Optimiser steps of the warm-up, `steps` or `epochs` worth of them, at most the whole training; 0 if not given."""
+    if steps is None:
+        steps = round((epochs or 0) * max(1, num_images // batch_size))
+    return min(steps, total)
+
+
+def fit(
+    module: LightningModule,
+    loader: DataLoader[Any],
+    make_trainer: Callable[..., Trainer],
+    total_steps: int,
+    loggers: Sequence[Logger],
+    directory: Path,
+    seed: int,
+    description: str,
+) -> float:
+    """Train a module for `total_steps` optimiser steps.
+
+    Args:
+        module: What is trained.
+        loader: Its batches.
+        make_trainer: A partial `Trainer`: hardware and precision.
+        total_steps: Optimiser steps.
+        loggers: Besides the CSV history, which goes to `directory/history/metrics.csv`.
+        directory: An existing folder.
+        seed: Of masks and dropout.
+        description: Stands before the progress bar.
+
+    Returns:
+        Seconds that it took.
+    """
+    seed_everything(seed, verbose=False)
+    history = CSVLogger(directory, name="", version=HISTORY_FOLDER)
+    trainer = make_trainer(
+        max_steps=total_steps,
+        max_epochs=-1,
+        logger=[history, *loggers],
+        callbacks=[StepProgress(description, total_steps)],
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        default_root_dir=directory,
+        use_distributed_sampler=False,
+    )
+    if trainer.world_size > 1:
+        raise InputError(
+            f"One run uses one device, but trainer.devices asks for {trainer.world_size}; give every fold a device of "
+            "its own instead (a sweep with -m and hydra/launcher=joblib)."
+        )
+    started = time.monotonic()
+    trainer.fit(module, loader)
+    if trainer.interrupted:
+        raise KeyboardInterrupt  # Lightning ends quietly on Ctrl-C; nothing half-trained may pass for a result
+    return time.monotonic() - started
+
+
+@torch.inference_mode()
+def predict(
+    module: LightningModule, loader: DataLoader[Any], make_trainer: Callable[..., Trainer]
+) -> Tensor:
+    """Class probabilities of all images of a loader, in its order, (n, classes), float32 on the CPU."""
+    trainer = make_trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    batches = trainer.predict(module, tqdm(loader, desc="Testing", unit="batch"))
+    assert batches is not None
+    return torch.cat([batch.cpu() for batch in batches])
+
+
+def say_if_long(module: LightningModule, batch: Tensor, batch_size: int, total_steps: int, stage: str) -> None:
+    """Time one step on the CPU and say beforehand if the training will take many hours here.
+
+    Nothing is said of a GPU: its first step tells little, and runs there are meant to be long.
+
+    Args:
+        module: Called as `module(batch, 0.0)`, giving a loss.
+        batch: A few images.
+        batch_size: Images of a real step.
+        total_steps: Optimiser steps.
+        stage: Name of the stage.
+    """
+    if torch.cuda.is_available():
+        return
+    with torch.random.fork_rng(devices=[]):
+        started = time.monotonic()
+        module(batch, 0.0).backward()
+        seconds = time.monotonic() - started
+    module.zero_grad()
+    hours = seconds * batch_size / len(batch) * total_steps / 3600
+    if hours > _LONG_HOURS:
+        log.warning(
+            "%s: %d steps of %d images will take about %.0f hours on this CPU. recipe=small or recipe=quick are made "
+            "for a CPU.",
+            stage,
+            total_steps,
+            batch_size,
+            hours,
+        )

@@ -1,0 +1,18 @@
+"""Find the candidate regions of unlabeled slides (stage 1): `python preprocess.py data=bccd data.root=FOLDER`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from activessf import cli
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(config: DictConfig) -> None:
+    """Run stage 1 as configured."""
+    from activessf import pipeline  # brings torch, which --help needn't wait for
+
+    cli.run(pipeline.preprocess, config)
+
+
+if __name__ == "__main__":
+    cli.start(main)

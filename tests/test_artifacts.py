@@ -1,0 +1,98 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activessf.artifacts import artifact, files_fingerprint, fingerprint, readable
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, min_size=2, max_size=5))
+def test_fingerprint_does_not_depend_on_the_order_of_keys(value):
+    assert fingerprint(value) == fingerprint(dict(reversed(list(value.items()))))
+
+
+def test_fingerprint_is_the_same_on_every_machine():
+    # sha256 of '{"a":1,"b":[true,null]}', first 16 digits, by sha256sum.
+    assert fingerprint({"b": [True, None], "a": 1}) == "1cc69c7fa23616ca"
+
+
+def test_files_fingerprint_sees_a_changed_file(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"one")
+    before = files_fingerprint(tmp_path, ["a.png"])
+    assert files_fingerprint(tmp_path, ["a.png"]) == before
+    (tmp_path / "a.png").write_bytes(b"three")
+    assert files_fingerprint(tmp_path, ["a.png"]) != before
+
+
+@given(st.text())
+def test_readable_names_are_safe_in_paths(text):
+    name = readable(text)
+    assert name and "/" not in name and not name.startswith(".")
+
+
+def test_a_result_is_made_once_and_found_again(tmp_path):
+    calls = []
+
+    def make(folder: Path) -> None:
+        calls.append(folder)
+        (folder / "x.txt").write_text("done")
+
+    first = artifact(tmp_path, "stage", "label", {"a": 1}, make).obtain()
+    again = artifact(tmp_path, "stage", "label", {"a": 1}, make).obtain()
+    other = artifact(tmp_path, "stage", "label", {"a": 2}, make).obtain()
+    assert first == again != other and len(calls) == 2
+    assert (first / "x.txt").read_text() == "done"
+    assert json.loads((first / "inputs.json").read_text()) == {"a": 1}
+
+
+def test_a_failed_stage_publishes_nothing(tmp_path):
+    def make(folder: Path) -> None:
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("broke")
+
+    wanted = artifact(tmp_path, "stage", "label", {"a": 1}, make)
+    with pytest.raises(RuntimeError, match="broke"):
+        wanted.obtain()
+    assert not wanted.ready
+    assert [path.name for path in (tmp_path / "stage").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_leftovers_of_a_killed_process_are_cleared(tmp_path):
+    wanted = artifact(tmp_path, "stage", "label", {"a": 1}, lambda folder: (folder / "x").touch())
+    leftover = wanted.folder.parent / f".{wanted.folder.name}.partial-dead"
+    leftover.mkdir(parents=True)
+    wanted.obtain()
+    assert not leftover.exists()
+
+
+_WORKER = """
+import sys, time
+from pathlib import Path
+from activessf.artifacts import artifact
+def make(folder):
+    with open(sys.argv[2], "a") as made:
+        made.write("made\\n")
+    time.sleep(0.5)
+    (folder / "x").touch()
+artifact(Path(sys.argv[1]), "stage", "label", {"a": 1}, make).obtain()
+"""
+
+
+def test_of_two_processes_one_works_and_the_other_waits(tmp_path):
+    command = [sys.executable, "-c", _WORKER, str(tmp_path), str(tmp_path / "made.txt")]
+    started = time.monotonic()
+    workers = [subprocess.Popen(command) for _ in range(2)]
+    assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
+    assert time.monotonic() - started >= 0.5
+    assert (tmp_path / "made.txt").read_text() == "made\n"
