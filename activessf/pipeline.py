@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
-import sys
 import time
 from functools import cached_property
 from pathlib import Path
@@ -17,59 +15,50 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import wandb
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
-from safetensors.torch import save_file
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
+from activessf.configuration import flat, plain, without
+from activessf.data.augmentations import WholeView
 from activessf.data.cells import CELLS_FILE, cut_cells
-from activessf.data.datasets import ImageFiles, evaluation_loader, training_loader
+from activessf.data.datasets import ImageFiles, View
 from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
 from activessf.data.source import Source
 from activessf.errors import InputError
-from activessf.evaluation.metrics import fold_metrics
-from activessf.manifests import (
-    CELLS,
-    FOLDS,
-    PREDICTIONS,
-    PROBABILITY_PREFIX,
-    REGIONS,
-    read_json,
-    read_table,
-    write_json,
-    write_table,
-    write_text,
-)
+from activessf.evaluation.metrics import Metrics, fold_metrics, read_predictions
+from activessf.evaluation.predictions import write_predictions
+from activessf.manifests import CELLS, FOLDS, REGIONS, read_json, read_table, write_json, write_table, write_text
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.pretrained import check_hub, load_weights, read_state_dict
-from activessf.provenance import git_revision, now, versions
+from activessf.provenance import now, provenance
 from activessf.regions.stage import find_regions
+from activessf.selection.features import FeatureExtractor
 from activessf.selection.stage import select_regions, selected_crops
-from activessf.training.finetuning import Finetuning
+from activessf.selection.strategy import Strategy
+from activessf.training.finetuning import Finetuning, finetune
 from activessf.training.optimization import Optimization
-from activessf.training.running import fit, num_steps, num_warmup_steps, predict, say_if_long
+from activessf.training.pretraining import ENCODER_FILE, SUMMARY_FILE, pretrain
+from activessf.training.running import Runner, num_steps, num_warmup_steps
 
 log = logging.getLogger(__name__)
 
 FOLDS_FILE = "folds.csv"
 REGIONS_FILE = "regions.csv"
 FEATURES_FILE = "features.npy"
-ENCODER_FILE = "encoder.safetensors"
-NETWORK_FILE = "network.safetensors"
-SUMMARY_FILE = "summary.json"
+PREDICTIONS_FILE = "predictions.csv"
+METRICS_FILE = "metrics.json"
 
 # Raised when the result of a stage changes for the same inputs.
 _VERSIONS = {"cells": 1, "folds": 1, "regions": 1, "features": 1, "selection": 1, "pretraining": 1, "finetuning": 1}
 
 # What does not change a result: where it goes, who watches, which machine works.
 _NO_PART_IN_RESULTS = ("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer")
-_NO_PART_IN_SELECTION = ("name", "pool", "features")
+_NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
 
 
 def preprocess(config: DictConfig) -> Path:
@@ -95,7 +84,7 @@ def train(config: DictConfig) -> Path:
     """All stages for one fold; returns the run folder with predictions.csv and metrics.json."""
     pipeline = Pipeline(config)
     folder = pipeline.run.obtain()
-    metrics = read_json(folder / "metrics.json")
+    metrics = read_json(folder / METRICS_FILE)
     log.info(
         "%s, fold %d: accuracy %.2f %%, PR-AUC %.2f %%, F1 %.2f %%",
         pipeline.title,
@@ -119,7 +108,7 @@ class Pipeline:
         self.fold: int = config.fold.index
         if self.fold >= config.data.num_folds:
             raise InputError(f"fold={self.fold} is none of the {config.data.num_folds} folds (data.num_folds).")
-        self.source: Source = instantiate(_without(config.data, "name", "num_folds"))
+        self.source: Source = instantiate(without(config.data, "name", "num_folds"))
         self.seed: int = config.seed
         self.num_workers = _default_workers() if config.num_workers is None else int(config.num_workers)
 
@@ -177,7 +166,7 @@ class Pipeline:
         """The candidate regions of all slides, shared by the folds."""
         inputs = {
             "version": _VERSIONS["regions"],
-            "filter": _plain(self.config.regions),
+            "filter": plain(self.config.regions),
             "slides": files_fingerprint(self.source.root, self.source.slides),
         }
 
@@ -193,12 +182,11 @@ class Pipeline:
     @cached_property
     def selection(self) -> Artifact:
         """Which of the fold's candidate regions pretraining sees."""
-        settings = _plain(_without(self.config.selection, *_NO_PART_IN_SELECTION))
-        scope = settings.pop("scope")
-        strategy = instantiate(settings, _convert_="all")
+        strategy, scope = self._strategy, self.config.selection.scope
+        assert strategy is not None
         inputs: dict[str, Any] = {
             "version": _VERSIONS["selection"],
-            "strategy": settings,
+            "strategy": without(self.config.selection, *_NO_PART_IN_SELECTION),
             "scope": scope,
             "regions": self.regions.name,
             "folds": self.folds.name,
@@ -228,6 +216,13 @@ class Pipeline:
 
         return self._artifact("selection", f"{self.config.selection.name}", inputs, make)
 
+    @cached_property
+    def _strategy(self) -> Strategy | None:
+        if self.config.selection.pool == "slides":
+            return None
+        strategy: Strategy = instantiate(without(self.config.selection, *_NO_PART_IN_SELECTION), _convert_="all")
+        return strategy
+
     def _candidates(self, scope: str) -> pd.DataFrame:
         if scope not in ("train_fold", "all"):
             raise InputError(f"selection.scope={scope} is neither train_fold nor all.")
@@ -240,8 +235,8 @@ class Pipeline:
         return unlabeled_pool(self.source.slides, self.labeled, self.fold)
 
     @cached_property
-    def _extractor(self) -> Any:
-        extractor = instantiate(self.config.selection.features)
+    def _extractor(self) -> FeatureExtractor:
+        extractor: FeatureExtractor = instantiate(self.config.selection.features)
         if not all(self._feature_artifact(part, "", extractor).ready for part in (self.cells, self.regions)):
             extractor.check()
         return extractor
@@ -254,7 +249,7 @@ class Pipeline:
         folder = self._feature_artifact(part, table, self._extractor).obtain()
         return dict(zip(crops, np.load(folder / FEATURES_FILE, allow_pickle=False), strict=True))
 
-    def _feature_artifact(self, part: Artifact, table: str, extractor: Any) -> Artifact:
+    def _feature_artifact(self, part: Artifact, table: str, extractor: FeatureExtractor) -> Artifact:
         inputs = {"version": _VERSIONS["features"], "images": part.name, "extractor": extractor.identity()}
 
         def make(folder: Path) -> None:
@@ -289,9 +284,9 @@ class Pipeline:
         inputs = {
             "version": _VERSIONS["pretraining"],
             "images": fingerprint([self.regions.name, names]) if regions else files_fingerprint(base, names),
-            "method": _plain(self.config.ssl_method),
-            "backbone": _plain(self.config.backbone),
-            "training": _plain(self.config.recipe.pretraining),
+            "method": plain(self.config.ssl_method),
+            "backbone": plain(self.config.backbone),
+            "training": plain(self.config.recipe.pretraining),
             "precision": str(self.config.trainer.get("precision")),
             "seed": self.seed,
         }
@@ -299,33 +294,30 @@ class Pipeline:
         return self._artifact("pretraining", label, inputs, lambda folder: self._pretrain(images, folder))
 
     def _pretrain(self, images: list[Path], folder: Path) -> None:
-        recipe = self.config.recipe.pretraining
+        recipe, method = self.config.recipe.pretraining, self._method()
+        method.optimization = self._optimization(recipe, len(images), self.config.ssl_method.betas)
+        pretrain(method, images, instantiate(recipe.view), self._runner, self.config.ssl_method.name, folder)
+
+    def _method(self) -> SelfSupervisedMethod:
         seed_everything(self.seed, verbose=False)
         method: SelfSupervisedMethod = instantiate(self.config.ssl_method.method, backbone=self._backbone())
-        method.optimization = self._optimization(recipe, len(images), self.config.ssl_method.betas, recipe.layer_decay)
-        dataset = ImageFiles(images, None, instantiate(recipe.view), self.seed, cache_bytes=self._cache_bytes())
-        loader = training_loader(dataset, recipe.batch_size, self.num_workers)
-        steps = method.optimization.total_steps
-        few = torch.stack([dataset[0, index % len(images)][0] for index in range(4)])
-        say_if_long(method, few, recipe.batch_size, steps, "Pretraining")
-        log.info("Pretraining %s on %d images, %d steps.", self.config.ssl_method.name, len(images), steps)
-        seconds = fit(method, loader, self._trainer(), steps, self._loggers, folder, self.seed, "Pretraining")
-        save_file(
-            {name: value.contiguous() for name, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE
-        )
-        write_json({"images": len(images), "steps": steps, "seconds": seconds}, folder / SUMMARY_FILE)
+        return method
 
     # Stages 4 and 5
 
     @cached_property
     def run_inputs(self) -> dict[str, Any]:
         """What a run depends on, without the fold: runs that agree in it are the folds of one configuration."""
-        settings = _plain(_without(self.config, *_NO_PART_IN_RESULTS))
+        settings = without(self.config, *_NO_PART_IN_RESULTS)
         if self.config.ssl_method.method is None:
             # Without pretraining nothing of stages 1 to 3 has a part in the result.
             for unused in ("regions", "selection"):
                 settings.pop(unused)
+            settings["recipe"].pop("feature_image_size")
             settings["recipe"].pop("pretraining")
+        elif self._strategy is None or not self._strategy.needs_features:
+            settings["selection"].pop("features")
+            settings["recipe"].pop("feature_image_size")
         settings["data"] = {"name": self.config.data.name, "num_folds": self.config.data.num_folds}
         settings["precision"] = str(self.config.trainer.get("precision"))
         return {
@@ -349,26 +341,31 @@ class Pipeline:
         return Artifact(folder, {**self.run_inputs, "fold": self.fold}, self._run)
 
     def _run(self, folder: Path) -> None:
-        if self.config.backbone.pretrained:
-            check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
         started, clock = now(), time.monotonic()
+        self._check_networks()
         try:
             pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
-            clock_pretrained = time.monotonic()
+            before = time.monotonic() - clock
             self._finetune(pretrained, folder)
-            predictions = read_table(folder / "predictions.csv", PREDICTIONS)
-            metrics = fold_metrics(predictions)
-            write_json(metrics, folder / "metrics.json")
+            metrics = fold_metrics(read_predictions(folder / PREDICTIONS_FILE))
+            write_json(metrics, folder / METRICS_FILE)
             self._log_test(metrics)
         finally:
-            wandb.finish()
-        seconds = {"before_finetuning": clock_pretrained - clock, "finetuning": time.monotonic() - clock_pretrained}
-        self._record(folder, pretrained, started, seconds)
+            wandb.finish()  # one W&B run a job, also where a sweep runs many in one process
+        seconds = {"before_finetuning": before, "finetuning": time.monotonic() - clock - before}
+        write_json(self._record(pretrained, started, seconds), folder / "run.json")
+        write_text(OmegaConf.to_yaml(self.config, resolve=True), folder / "config.yaml")
+
+    def _check_networks(self) -> None:
+        """Refuse a backbone that doesn't fit the method, or weights that aren't at hand, before anything long runs."""
+        if self.config.backbone.pretrained:
+            check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
+        if self.config.ssl_method.method is not None:
+            self._method()
 
     def _finetune(self, pretrained: Path | None, folder: Path) -> None:
-        recipe = self.config.recipe.finetuning
+        recipe, classes = self.config.recipe.finetuning, self.source.classes
         training, test = training_and_test(self.labeled, self.fold)
-        classes = self.source.classes
         unseen = [name for name in classes if name not in set(training["label"])]
         if unseen:
             log.warning("No training cell of %s in fold %d; it can't be learned there.", ", ".join(unseen), self.fold)
@@ -377,74 +374,50 @@ class Pipeline:
         if pretrained is not None:
             # Classification pools the patch tokens and norms after that: fc_norm is fresh, the encoder's norm unused.
             load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh=("fc_norm.", "norm."))
-        optimization = self._optimization(recipe, len(training), recipe.betas, recipe.layer_decay)
-        module = Finetuning(network, instantiate(self.config.loss), optimization)
-        images = self._cell_images(training, instantiate(recipe.view))
-        loader = training_loader(images, recipe.batch_size, self.num_workers)
-        log.info("Fine-tuning on %d cells, %d steps.", len(training), optimization.total_steps)
-        fit(module, loader, self._trainer(), optimization.total_steps, self._loggers, folder, self.seed, "Fine-tuning")
-        whole = instantiate(
-            {"_target_": "activessf.data.augmentations.WholeView", "size": self.config.recipe.image_size}
+        module = Finetuning(
+            network, instantiate(self.config.loss), self._optimization(recipe, len(training), recipe.betas)
         )
-        test_loader = evaluation_loader(self._cell_images(test, whole), recipe.batch_size, self.num_workers)
-        probabilities = predict(module, test_loader, self._trainer()).double()
-        probabilities /= probabilities.sum(dim=1, keepdim=True)
-        _write_predictions(test, probabilities.numpy(), classes, folder / "predictions.csv")
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / NETWORK_FILE)
+        probabilities = finetune(
+            module,
+            self._cell_images(training, instantiate(recipe.view)),
+            self._cell_images(test, WholeView(self.config.recipe.image_size)),
+            self._runner,
+            folder,
+        )
+        write_predictions(test, probabilities.numpy(), classes, folder / PREDICTIONS_FILE)
 
-    def _cell_images(self, cells: pd.DataFrame, view: Any) -> ImageFiles:
-        base = self.cells.folder
+    def _cell_images(self, cells: pd.DataFrame, view: View) -> ImageFiles:
         targets = [self.source.classes.index(label) for label in cells["label"]]
-        return ImageFiles(
-            [base / crop for crop in cells["crop"]], targets, view, self.seed, cache_bytes=self._cache_bytes()
-        )
+        return self._runner.images([self.cells.folder / crop for crop in cells["crop"]], targets, view)
 
-    def _log_test(self, metrics: dict[str, Any]) -> None:
+    def _log_test(self, metrics: Metrics) -> None:
+        numbers = {f"test/{name}": value for name, value in metrics.items() if isinstance(value, int | float)}
         for logger in self._loggers:
-            logger.log_metrics({f"test/{name}": value for name, value in metrics.items() if np.isscalar(value)})
+            logger.log_metrics(numbers)
 
-    def _record(self, folder: Path, pretrained: Path | None, started: str, seconds: dict[str, float]) -> None:
-        """Write what ran beside what came out."""
+    def _record(self, pretrained: Path | None, started: str, seconds: dict[str, float]) -> dict[str, Any]:
+        """What ran, for run.json."""
         summary = {} if pretrained is None else read_json(pretrained / SUMMARY_FILE)
-        hydra = HydraConfig.get() if HydraConfig.initialized() else None
-        choices = (
-            {}
-            if hydra is None
-            else {key: value for key, value in hydra.runtime.choices.items() if value and not key.startswith("hydra/")}
-        )
-        settings = self.run_inputs["settings"]
-        write_json(
-            {
-                "run": self.run_name,
-                "fold": self.fold,
-                "title": self.title,
-                "choices": {
-                    "data": self.config.data.name,
-                    "recipe": self.config.recipe.name,
-                    "ssl_method": self.config.ssl_method.name,
-                    "backbone": self.config.backbone.name,
-                    "selection": self.config.selection.name if pretrained is not None else None,
-                    **choices,
-                },
-                "settings": _flat(settings),
-                "overrides": [] if hydra is None else list(hydra.overrides.task),
-                "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
-                "seed": self.seed,
-                "scope": None if pretrained is None else self.config.selection.scope,
-                "classes": list(self.source.classes),
-                "rare": list(self.source.rare),
-                "common": list(self.source.common),
-                "pretraining": None if pretrained is None else pretrained.name,
-                "pretraining_images": summary.get("images"),
-                "pretraining_steps": summary.get("steps"),
-                "started": started,
-                "seconds": {**seconds, "pretraining": summary.get("seconds")},
-                "versions": versions(),
-                "git": git_revision(),
-            },
-            folder / "run.json",
-        )
-        write_text(OmegaConf.to_yaml(self.config, resolve=True), folder / "config.yaml")
+        record = provenance()
+        if pretrained is None:
+            record["choices"]["selection"] = "none"  # it had no part, whatever was chosen
+        return {
+            "run": self.run_name,
+            "fold": self.fold,
+            "title": self.title,
+            "settings": flat(self.run_inputs["settings"]),
+            "seed": self.seed,
+            "scope": None if pretrained is None else self.config.selection.scope,
+            "classes": list(self.source.classes),
+            "rare": list(self.source.rare),
+            "common": list(self.source.common),
+            "pretraining": None if pretrained is None else pretrained.name,
+            "pretraining_images": summary.get("images"),
+            "pretraining_steps": summary.get("steps"),
+            "started": started,
+            "seconds": {**seconds, "pretraining": summary.get("seconds")},
+            **record,
+        }
 
     # What several stages need
 
@@ -452,22 +425,26 @@ class Pipeline:
         return artifact(self.output_dir / "stages", stage, label, inputs, make)
 
     def _backbone(self) -> Any:
-        return instantiate(_without(self.config.backbone, "name"))
+        return instantiate(without(self.config.backbone, "name"))
 
-    def _trainer(self) -> Any:
-        return instantiate(self.config.trainer)
+    @cached_property
+    def _runner(self) -> Runner:
+        return Runner(
+            make_trainer=instantiate(self.config.trainer),
+            loggers=lambda: self._loggers,
+            num_workers=self.num_workers,
+            cache_bytes=int(self.config.cache_gib * 2**30),
+            seed=self.seed,
+        )
 
-    def _cache_bytes(self) -> int:
-        return int(self.config.cache_gib * 2**30)
-
-    def _optimization(self, recipe: DictConfig, num_images: int, betas: Any, layer_decay: float) -> Optimization:
+    def _optimization(self, recipe: DictConfig, num_images: int, betas: Any) -> Optimization:
         total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
         return Optimization(
             optimizer=instantiate({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
             base_lr=recipe.base_lr,
             batch_size=recipe.batch_size,
             weight_decay=recipe.weight_decay,
-            layer_decay=layer_decay,
+            layer_decay=recipe.layer_decay,
             min_lr=recipe.min_lr,
             warmup_steps=num_warmup_steps(
                 num_images, recipe.batch_size, recipe.warmup_epochs, recipe.warmup_steps, total
@@ -487,36 +464,10 @@ class Pipeline:
         return loggers
 
 
-def _write_predictions(
-    test: pd.DataFrame, probabilities: NDArray[np.float64], classes: tuple[str, ...], path: Path
-) -> None:
-    predicted = [classes[index] for index in probabilities.argmax(axis=1)]
-    columns = {f"{PROBABILITY_PREFIX}{name}": probabilities[:, index] for index, name in enumerate(classes)}
-    table = test.assign(predicted=predicted)[list(PREDICTIONS)].reset_index(drop=True)
-    write_table(pd.concat([table, pd.DataFrame(columns)], axis=1), path)
-
-
 def _rows(features: dict[str, NDArray[np.float32]] | None, crops: pd.Series[str]) -> NDArray[np.float32]:
     if not features:
         return np.zeros((len(crops), 0), np.float32)
     return np.stack([features[crop] for crop in crops]) if len(crops) else np.zeros((0, 0), np.float32)
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def _without(node: DictConfig, *keys: str) -> DictConfig:
-    """A copy of a configuration node without some keys."""
-    return OmegaConf.create({key: value for key, value in _plain(node).items() if key not in keys})
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
 
 
 def _default_workers() -> int:

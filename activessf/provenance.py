@@ -1,12 +1,17 @@
-"""What ran: versions, revision, command line. It stands beside every result."""
+"""What ran: command line, options, versions, revision. It stands beside every result."""
 
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
+import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
 
 from activessf import __version__
 
@@ -14,6 +19,24 @@ _PACKAGES = (
     "torch", "torchvision", "pytorch-lightning", "timm", "hydra-core", "omegaconf", "numpy", "scipy", "scikit-learn",
     "opencv-python-headless", "pandas", "wandb",
 )  # fmt: skip
+
+
+_GROUPS = (
+    "data", "regions", "backbone", "ssl_method", "selection/features", "selection", "loss", "recipe",
+)  # fmt: skip
+
+
+def provenance() -> dict[str, Any]:
+    """Options chosen of the groups that have a part in results, overrides, command line, versions and revision."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    chosen = {} if hydra is None else hydra.runtime.choices
+    return {
+        "choices": {group: str(chosen[group]) for group in _GROUPS if group in chosen},
+        "overrides": [] if hydra is None else list(hydra.overrides.task),
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": versions(),
+        "git": git_revision(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -71,8 +71,8 @@ def _cut(root: Path, part: pd.DataFrame, output: Path) -> pd.DataFrame | dict[st
         left, top, right, bottom = row.x, row.y, row.x + row.width, row.y + row.height
         if left < 0 or top < 0 or row.width < 1 or row.height < 1 or right > width or bottom > height:
             raise InputError(
-                f"The box x={left}, y={top}, width={row.width}, height={row.height} of a cell ({row.label}) lies outside "
-                f"its image {name} of {width}x{height} pixels; correct the box."
+                f"The box x={left}, y={top}, width={row.width}, height={row.height} of a cell ({row.label}) lies "
+                f"outside its image {name} of {width}x{height} pixels; correct the box."
             )
         write_png(crop(image, row.x, row.y, row.width, row.height), output / row.crop)
     return part.astype(dict.fromkeys(BOX, int))

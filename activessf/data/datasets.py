@@ -127,9 +127,7 @@ def evaluation_loader(images: ImageFiles, batch_size: int, num_workers: int) -> 
     return _loader(images, EpochSampler(len(images), None), batch_size, num_workers, drop_last=False)
 
 
-def _loader(
-    images: ImageFiles, sampler: EpochSampler, batch_size: int, num_workers: int, drop_last: bool
-) -> Loader:
+def _loader(images: ImageFiles, sampler: EpochSampler, batch_size: int, num_workers: int, drop_last: bool) -> Loader:
     return DataLoader(
         images,
         batch_size=batch_size,

@@ -279,7 +279,7 @@ def write_demo(
         num_unlabeled_slides: Number of slides without labels.
         height: Height of a slide in pixels, >= 210.
         width: Width of a slide in pixels, >= 210.
-        cells_per_slide: Mean number of megakaryocytes a slide; where a slide is full the rest is left out.
+        cells_per_slide: Mean number of megakaryocytes a slide, >= 1; where a slide is full the rest is left out.
         other_cells_per_slide: Mean number of other purple cells a slide.
         slides_per_patient: Number of slides that share a patient, that is a group and a stain.
         seed: Seed of everything random.
@@ -291,7 +291,7 @@ def write_demo(
     _at_least(1, num_labeled_slides=num_labeled_slides, slides_per_patient=slides_per_patient)
     _at_least(0, num_unlabeled_slides=num_unlabeled_slides, other_cells_per_slide=other_cells_per_slide, seed=seed)
     _at_least(_SMALLEST_SLIDE, height=height, width=width)
-    _at_least(0.1, cells_per_slide=cells_per_slide)
+    _at_least(1, cells_per_slide=cells_per_slide)
     (root / "slides").mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str | int, ...]] = []
     parts = ("labeled", num_labeled_slides), ("unlabeled", num_unlabeled_slides)

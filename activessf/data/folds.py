@@ -84,7 +84,8 @@ def _stratified_folds(labels: pd.Series[str], groups: pd.Series[str], num_folds:
     known = groups != ""
     if known.any() and not known.all():
         raise InputError(
-            f"{int((~known).sum())} of {len(groups)} cells have no group; give every cell its patient or slide, or none."
+            f"{int((~known).sum())} of {len(groups)} cells have no group; "
+            "give every cell its patient or slide, or give none."
         )
     if not known.any():
         splitter: StratifiedKFold | StratifiedGroupKFold = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
@@ -103,7 +104,8 @@ def _stratified_folds(labels: pd.Series[str], groups: pd.Series[str], num_folds:
             folds[test] = fold
     if len(np.unique(folds)) < num_folds:
         raise InputError(
-            f"The groups are so uneven that a fold of {num_folds} stays empty; set data.num_folds lower or give finer groups."
+            f"The groups are so uneven that a fold of {num_folds} stays empty; "
+            "set data.num_folds lower or give finer groups."
         )
     return folds
 

@@ -204,8 +204,12 @@ def _section_page(section: Section, tables: Sequence[Table], figures: Sequence[F
             for table in tables
         ],
         "figures": [
-            {"image": base64.b64encode(figure.path.read_bytes()).decode("ascii"), "caption": figure.caption}
-            for figure in figures
+            {
+                "image": base64.b64encode(item.path.read_bytes()).decode("ascii"),
+                "caption": item.caption,
+                "wide": item.wide,
+            }
+            for item in figures
         ],
         "runs": [_run_page(run) for run in section.runs],
     }

@@ -60,7 +60,7 @@ class ActiveSSF:
         near = away <= limits  # (m, K)
         nearest = away.argmin(axis=1)
         rows = np.arange(len(candidates))
-        kept: BoolArray = near.any(axis=1) if self.assignment == "any" else near[rows, nearest]
+        kept: BoolArray = np.asarray(near.any(axis=1) if self.assignment == "any" else near[rows, nearest])
         selected = near.sum(axis=0) if self.assignment == "any" else np.bincount(nearest[kept], minlength=len(limits))
         table = pd.DataFrame(
             {

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from activessf.data.datasets import ImageFiles
 from activessf.errors import InputError
 from activessf.training.optimization import Optimization, top_learning_rate
+from activessf.training.running import Runner
+
+log = logging.getLogger(__name__)
+
+NETWORK_FILE = "network.safetensors"
 
 
 class Finetuning(LightningModule):
@@ -57,3 +66,26 @@ class Finetuning(LightningModule):
         if hasattr(self.network, "no_weight_decay"):
             exempt = self.network.no_weight_decay()  # type: ignore[operator]
         return self.optimization.configure(self.network, undecayed=exempt)
+
+
+def finetune(module: Finetuning, training: ImageFiles, test: ImageFiles, runner: Runner, folder: Path) -> Tensor:
+    """Train on one set of cells, write `network.safetensors` and `history/`, and predict the other.
+
+    The weights of the last step are used, as in the paper; the test cells have no part in training or in choosing.
+
+    Args:
+        module: The network with its loss and optimization.
+        training: Cells of the training folds.
+        test: Cells of the test fold.
+        runner: Trains and predicts.
+        folder: An existing folder.
+
+    Returns:
+        Class probabilities of the test cells, (n, classes), float64.
+    """
+    batch_size, steps = module.optimization.batch_size, module.optimization.total_steps
+    log.info("Fine-tuning on %d cells, %d steps.", len(training), steps)
+    runner.fit(module, training, batch_size, steps, folder, "Fine-tuning")
+    weights = {name: value.contiguous() for name, value in module.network.state_dict().items()}
+    save_file(weights, folder / NETWORK_FILE)
+    return runner.predict(module, test, batch_size)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,20 @@ from pytorch_lightning import LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from activessf.data.datasets import ImageFiles, View, evaluation_loader, training_loader
 from activessf.errors import InputError
 
 log = logging.getLogger(__name__)
-# Lightning tells of its hardware and habits before every stage; warnings still come through.
+# Lightning tells of its hardware and habits before every stage; what is wrong still comes through.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+_HABITS = (
+    ".*number of training batches .* is smaller than the logging interval.*",
+    ".*does not have many workers.*",  # chosen by the machine, see num_workers
+    ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
+    ".*Checkpoint directory .* exists and is not empty.*",
+)
 
 HISTORY_FOLDER = "history"
 _LONG_HOURS = 12.0
@@ -75,64 +84,91 @@ def num_warmup_steps(num_images: int, batch_size: int, epochs: float | None, ste
     return min(steps, total)
 
 
-def fit(
-    module: LightningModule,
-    loader: DataLoader[Any],
-    make_trainer: Callable[..., Trainer],
-    total_steps: int,
-    loggers: Sequence[Logger],
-    directory: Path,
-    seed: int,
-    description: str,
-) -> float:
-    """Train a module for `total_steps` optimiser steps.
+@dataclass(frozen=True)
+class Runner:
+    """What pretraining and fine-tuning share: the hardware, the loaders, who watches, the seed.
 
-    Args:
-        module: What is trained.
-        loader: Its batches.
+    Attributes:
         make_trainer: A partial `Trainer`: hardware and precision.
-        total_steps: Optimiser steps.
-        loggers: Besides the CSV history, which goes to `directory/history/metrics.csv`.
-        directory: An existing folder.
-        seed: Of masks and dropout.
-        description: Stands before the progress bar.
-
-    Returns:
-        Seconds that it took.
+        loggers: Called once a job trains for real; the loggers besides the CSV history.
+        num_workers: Loader processes.
+        cache_bytes: Decoded images kept in memory, a loader process.
+        seed: Of order, views, masks and dropout.
     """
-    seed_everything(seed, verbose=False)
-    history = CSVLogger(directory, name="", version=HISTORY_FOLDER)
-    trainer = make_trainer(
-        max_steps=total_steps,
-        max_epochs=-1,
-        logger=[history, *loggers],
-        callbacks=[StepProgress(description, total_steps)],
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        default_root_dir=directory,
-        use_distributed_sampler=False,
-    )
-    if trainer.world_size > 1:
-        raise InputError(
-            f"One run uses one device, but trainer.devices asks for {trainer.world_size}; give every fold a device of "
-            "its own instead (a sweep with -m and hydra/launcher=joblib)."
+
+    make_trainer: Callable[..., Trainer]
+    loggers: Callable[[], Sequence[Logger]]
+    num_workers: int
+    cache_bytes: int
+    seed: int
+
+    def images(self, paths: Sequence[Path], targets: Sequence[int] | None, view: View) -> ImageFiles:
+        """Image files as this job's loaders read them."""
+        return ImageFiles(paths, targets, view, self.seed, cache_bytes=self.cache_bytes)
+
+    def fit(
+        self,
+        module: LightningModule,
+        images: ImageFiles,
+        batch_size: int,
+        total_steps: int,
+        directory: Path,
+        description: str,
+    ) -> float:
+        """Train a module for `total_steps` optimiser steps; its CSV history goes to `directory/history/metrics.csv`.
+
+        Args:
+            module: What is trained.
+            images: What it sees.
+            batch_size: Images a step.
+            total_steps: Optimiser steps.
+            directory: An existing folder.
+            description: Stands before the progress bar.
+
+        Returns:
+            Seconds that it took.
+        """
+        seed_everything(self.seed, verbose=False)
+        history = CSVLogger(directory, name="", version=HISTORY_FOLDER)
+        trainer = self.make_trainer(
+            max_steps=total_steps,
+            max_epochs=-1,
+            logger=[history, *self.loggers()],
+            callbacks=[StepProgress(description, total_steps)],
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            default_root_dir=directory,
+            use_distributed_sampler=False,
         )
-    started = time.monotonic()
-    trainer.fit(module, loader)
-    if trainer.interrupted:
-        raise KeyboardInterrupt  # Lightning ends quietly on Ctrl-C; nothing half-trained may pass for a result
-    return time.monotonic() - started
+        if trainer.world_size > 1:
+            raise InputError(
+                f"One run uses one device, but trainer.devices asks for {trainer.world_size}; give every fold a device "
+                "of its own instead (a sweep with -m and hydra/launcher=joblib)."
+            )
+        started = time.monotonic()
+        with _habits_unsaid():
+            trainer.fit(module, training_loader(images, batch_size, self.num_workers))
+        if trainer.interrupted:
+            raise KeyboardInterrupt  # Lightning ends quietly on Ctrl-C; nothing half-trained may pass for a result
+        return time.monotonic() - started
+
+    def predict(self, module: LightningModule, images: ImageFiles, batch_size: int) -> Tensor:
+        """Class probabilities of all images, in their order, (n, classes), float64 on the CPU, rows summing to 1."""
+        trainer = self.make_trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        loader = evaluation_loader(images, batch_size, self.num_workers)
+        with _habits_unsaid():
+            batches = trainer.predict(module, tqdm(loader, desc="Testing", unit="batch"))
+        assert batches is not None
+        probabilities = torch.cat([torch.as_tensor(batch).cpu() for batch in batches]).double()
+        return probabilities / probabilities.sum(dim=1, keepdim=True)
 
 
-@torch.inference_mode()
-def predict(
-    module: LightningModule, loader: DataLoader[Any], make_trainer: Callable[..., Trainer]
-) -> Tensor:
-    """Class probabilities of all images of a loader, in its order, (n, classes), float32 on the CPU."""
-    trainer = make_trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    batches = trainer.predict(module, tqdm(loader, desc="Testing", unit="batch"))
-    assert batches is not None
-    return torch.cat([batch.cpu() for batch in batches])
+@contextmanager
+def _habits_unsaid() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in _HABITS:
+            warnings.filterwarnings("ignore", message)
+        yield
 
 
 def say_if_long(module: LightningModule, batch: Tensor, batch_size: int, total_steps: int, stage: str) -> None:

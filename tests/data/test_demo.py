@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ from activessf.data.demo_cells import DYES, OTHER_CELLS, SUBTYPES, draw_cell, lo
 from activessf.errors import InputError
 from activessf.manifests import BOX
 
-SMALL = {"num_labeled_slides": 4, "num_unlabeled_slides": 2, "progress": False, "seed": 3}
+SMALL: dict[str, Any] = {"num_labeled_slides": 4, "num_unlabeled_slides": 2, "progress": False, "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,9 @@ def default_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(cv2.imread(str(path))[..., ::-1], dtype=np.uint8)
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return np.asarray(picture[..., ::-1], dtype=np.uint8)
 
 
 def files(root: Path) -> dict[str, bytes]:

@@ -18,9 +18,11 @@ COUNTS = {
 def made_up_predictions(
     counts: dict[str, int], fold: int, num_folds: int, skill: float, seed: int = 0, absent: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Test cells of one fold. The cells depend on the fold alone; how well they are told apart on `skill` and `seed`."""
+    """Test cells of one fold, the same for any `skill` (how well they are told apart) and `seed`."""
     classes = list(counts)
-    labels = [name for name, count in counts.items() if name not in absent for i in range(count) if i % num_folds == fold]
+    labels = [
+        name for name, count in counts.items() if name not in absent for i in range(count) if i % num_folds == fold
+    ]
     rng = np.random.default_rng([seed, fold])
     logits = rng.normal(size=(len(labels), len(classes)))
     bonus = np.array([skill * (0.6 + 0.4 * counts[name] / max(counts.values())) for name in labels])

@@ -1,0 +1,167 @@
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from activessf.errors import InputError
+from activessf.evaluation.report import main, write_report
+
+WriteRun = Callable[..., Path]
+SMALL = {"a": 12, "b": 9, "c": 4}
+
+
+class Tags(HTMLParser):
+    """Collects tags, their attributes, and the text between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def parsed(page: Path) -> Tags:
+    parser = Tags()
+    parser.feed(page.read_text(encoding="utf-8"))
+    return parser
+
+
+def write_pair(write_run: WriteRun, **options: object) -> None:
+    for name, selection in (("mae-0", "none"), ("mae-1", "activessf")):
+        write_run(
+            name, "mae", selection, folds=range(3), counts=SMALL, num_folds=3, rare=["c"], common=["a"], **options
+        )
+
+
+def test_a_section_has_its_tables_figures_and_place_on_the_page(write_run: WriteRun, tmp_path: Path) -> None:
+    write_pair(write_run)
+    lines = write_report(tmp_path / "runs", tmp_path / "report")
+    files = {path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*.*")}
+    tables = {
+        f"demo-quick-seed0/{name}.{suffix}"
+        for name in ("overall", "per_class", "comparisons")
+        for suffix in ("csv", "md")
+    }
+    figures = {f"demo-quick-seed0/{name}.png" for name in ("class_distribution", "confusion_mae-1", "pr_auc_mae_1")}
+    assert files == tables | figures | {"index.html"}
+    assert lines[0] == "demo, recipe quick, seed 0" and "mae + activessf" in lines[1]
+    assert lines[-1] == f"Report: {tmp_path / 'report' / 'index.html'}"
+    page = parsed(tmp_path / "report" / "index.html")
+    assert sum(tag == "img" for tag, _ in page.tags) == 3
+    assert sum(tag == "details" for tag, _ in page.tags) == 2
+    assert "python train.py ssl=mae selection=activessf fold=0" in page.text
+    overall = pd.read_csv(tmp_path / "report/demo-quick-seed0/overall.csv")
+    assert f"{overall['accuracy_mean'][1]:.2f}" in "".join(page.text)
+
+
+def test_the_page_needs_nothing_from_outside(write_run: WriteRun, tmp_path: Path) -> None:
+    write_pair(write_run)
+    write_report(tmp_path / "runs", tmp_path / "report")
+    page = tmp_path / "report" / "index.html"
+    assert re.search(r"https?://|//\w+\.\w+/|@import|url\(", page.read_text(encoding="utf-8")) is None
+    for tag, attributes in parsed(page).tags:
+        assert tag not in ("link", "iframe", "object")
+        assert (attributes.get("src") or "data:").startswith("data:")
+        assert (attributes.get("href") or "#").startswith("#")
+
+
+def test_names_can_not_put_markup_into_the_page(write_run: WriteRun, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    counts = {evil: 9, "a&b": 9, '" onload="x': 3}
+    for name, selection in (("mae-0", "none"), ("mae-1", "activessf")):
+        write_run(name, "mae", selection, folds=[0, 1, 2], counts=counts, num_folds=3, rare=[evil], common=[],
+                  absent={1: [evil]}, title=f"{evil} {selection}", settings={"note": evil, evil: 1},
+                  choices={"loss": evil, "data": "../<b>"})  # fmt: skip
+    write_report(tmp_path / "runs", tmp_path / "report")
+    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    page = parsed(tmp_path / "report" / "index.html")
+    assert sum(tag == "script" for tag, _ in page.tags) == 1 and "<b>" not in text and evil not in text
+    assert not any("onload" in attributes for _, attributes in page.tags)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "<th tabindex" in text and ">a&amp;b<" in text
+    assert (tmp_path / "report" / "_b_-quick-seed0" / "overall.csv").is_file()
+
+
+def test_unfinished_folds_do_not_stop_the_report(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("mae-1", folds=[0], unfinished=[1], counts=SMALL, rare=[], common=[])
+    write_run("mae-2", "mae", "crf", folds=[], unfinished=[0], counts=SMALL)
+    printed = "\n".join(write_report(tmp_path / "runs", tmp_path / "report"))
+    assert "only fold 0; missing are 1, 2, 3, 4 (started, not finished: 1)" in printed
+    assert "mae + crf (mae-2): no fold is finished yet (started: 0)." in printed
+    assert "no fold is finished yet" in (tmp_path / "report/index.html").read_text(encoding="utf-8")
+
+
+def test_another_seed_is_another_section(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("mae-1", folds=[0], counts=SMALL, rare=[], common=[])
+    write_run("mae-0", "mae", "none", folds=[0], counts=SMALL, rare=[], common=[], seed=7)
+    write_report(tmp_path / "runs", tmp_path / "report")
+    for seed, run in ((0, "mae + activessf"), (7, "mae + none")):
+        table = pd.read_csv(tmp_path / "report" / f"demo-quick-seed{seed}" / "overall.csv")
+        assert list(table["run"]) == [run]
+    assert pd.read_csv(tmp_path / "report/demo-quick-seed0/comparisons.csv").empty
+
+
+def test_data_and_recipe_choose_runs(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("mae-1", folds=[0], counts=SMALL, rare=[], common=[])
+    write_run("mae-2", folds=[0], counts=SMALL, rare=[], common=[], choices={"data": "bccd", "recipe": "small"})
+    lines = write_report(tmp_path / "runs", tmp_path / "report", data="bccd", recipe="small")
+    assert lines[0] == "bccd, recipe small, seed 0"
+    assert [path.name for path in (tmp_path / "report").iterdir() if path.is_dir()] == ["bccd-small-seed0"]
+    with pytest.raises(InputError, match="No finished run has data=nope; there are runs with bccd, demo"):
+        write_report(tmp_path / "runs", tmp_path / "report", data="nope")
+
+
+def test_many_runs_of_a_method_are_drawn_in_several_figures(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("mae-none", "mae", "none", folds=[0], counts=SMALL, rare=[], common=[])
+    for index in range(7):
+        write_run(
+            f"mae-{index}",
+            "mae",
+            "crf",
+            folds=[0],
+            counts=SMALL,
+            rare=[],
+            common=[],
+            settings={"regions.fill_rate": index},
+        )
+    write_report(tmp_path / "runs", tmp_path / "report")
+    names = {path.name for path in (tmp_path / "report/demo-quick-seed0").glob("pr_auc_*.png")}
+    assert names == {"pr_auc_mae_1.png", "pr_auc_mae_2.png"}
+
+
+def test_no_runs_end_with_one_sentence_and_status_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--runs", str(tmp_path / "none"), "--output", str(tmp_path / "report")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_command_runs_where_the_terminal_knows_ascii_only(write_run: WriteRun, tmp_path: Path) -> None:
+    write_pair(write_run)
+    arguments = ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "report")]
+    done = subprocess.run(
+        [sys.executable, "-m", "activessf.evaluation.report", *arguments],
+        cwd=Path(__file__).resolve().parents[2],
+        env={"PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "mae + activessf" in done.stdout and str(tmp_path / "report" / "index.html") in done.stdout
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert all(option in text for option in ("--runs", "--output", "--data", "--recipe"))
