@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,7 +108,8 @@ def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
         Exception: Whatever else the stage raised; in a sweep and under HYDRA_FULL_ERROR=1 mistakes too.
     """
     try:
-        result = stage(config)
+        with _warnings_told():
+            result = stage(config)
     except SystemExit as error:
         _exit_as_signalled(error)
         raise
@@ -314,6 +317,22 @@ def _mistakes_reported(conf: Path) -> Iterator[None]:
         yield
     finally:
         hydra_internals.run_and_report = original
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Tell a `UserWarning` as a sentence, without the place in the code; other kinds stay as they are."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if category is UserWarning:
+                logging.getLogger(__name__).warning("warning: %s", message)
+            else:
+                shown(message, category, *place, **options)
+
+        warnings.showwarning = show
+        yield
 
 
 def _full_errors() -> bool:

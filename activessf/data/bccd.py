@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -47,20 +48,21 @@ def bccd_source(
     table = read_table(base / subtypes, ["image", "wbc_subtypes"])
     names = {str(row.image): str(row.wbc_subtypes).split("+") for row in table.itertuples() if row.wbc_subtypes}
     rows: list[dict[str, object]] = []
-    uncertain = 0
+    uncertain: Counter[str] = Counter()
     for field in fields:
         boxes = _boxes(base / annotations / (Path(field).stem + ".xml"), box_name)
         labels = names.get(Path(field).name, [])
         if len(boxes) != len(labels) or len(set(labels)) > 1:
-            uncertain += len(boxes)
+            uncertain.update(labels)
             continue
         rows += [
             {"image": field, "label": label, "group": field, **box} for label, box in zip(labels, boxes, strict=True)
         ]
     if uncertain:
+        counts = ", ".join(f"{count} {label}" for label, count in uncertain.most_common())
         warnings.warn(
-            f"{uncertain} {box_name} boxes stay unlabeled: their field's subtypes are missing, differ, or don't match "
-            "the boxes in number.",
+            f"{uncertain.total()} cells stay unlabeled ({counts}): their fields' subtypes differ, or don't match the "
+            f"{box_name} boxes in number, so that it is not certain which box has which.",
             stacklevel=2,
         )
     return make_source(base, pd.DataFrame(rows), fields, classes, rare, common)

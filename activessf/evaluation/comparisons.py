@@ -61,14 +61,15 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
 
 def baseline_of(run: Run, runs: Iterable[Run]) -> Run | None:
     """The run with selection=none that equals `run` in all but how pretraining images are found, if there is one."""
-    if run.choices.get("selection", "none") == "none":
+    if run.selection == "none":
         return None
     equal = [
         other
         for other in runs
-        if other.choices.get("selection") == "none"
-        and _comparable(other.choices) == _comparable(run.choices)
-        and _comparable(other.settings) == _comparable(run.settings)
+        if other.selection == "none"
+        and other.method == run.method
+        and _agree(run.choices, other.choices)
+        and _agree(run.settings, other.settings)
     ]
     return max(equal, key=lambda other: len(other.folds), default=None)
 
@@ -78,9 +79,14 @@ def paired_folds(first: Run, second: Run) -> tuple[int, ...]:
     return tuple(
         fold
         for fold in first.folds
-        if fold in second.folds
-        and _test_cells(first.folds[fold].predictions) == _test_cells(second.folds[fold].predictions)
+        if fold in second.folds and cells_of(first.folds[fold].predictions) == cells_of(second.folds[fold].predictions)
     )
+
+
+def cells_of(predictions: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """The test cells and their labels, whatever was predicted, sorted."""
+    cells = predictions[["image", *BOX, "label"]].fillna({side: -1 for side in BOX})
+    return sorted(cells.itertuples(index=False, name=None))
 
 
 def _comparison(run: Run, baseline: Run, metric: str) -> dict[str, Any]:
@@ -104,12 +110,10 @@ def _value(run: Run, fold: int, metric: str) -> float:
     return value
 
 
-def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value for key, value in values.items() if key.replace("/", ".").split(".")[0] not in _NOT_IN_A_BASELINE
-    }
-
-
-def _test_cells(predictions: pd.DataFrame) -> list[tuple[Any, ...]]:
-    cells = predictions[["image", *BOX, "label"]].fillna({side: -1 for side in BOX})
-    return sorted(cells.itertuples(index=False, name=None))
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether values that both runs have are equal; a run records those settings only that had a part in it."""
+    return all(
+        one[key] == other[key]
+        for key in one.keys() & other.keys()
+        if key.replace("/", ".").split(".")[0] not in _NOT_IN_A_BASELINE
+    )

@@ -108,7 +108,7 @@ def pr_auc_by_class(
             axes.barh(
                 np.arange(len(classes)) + (index + 0.5) * thickness - 0.4,
                 [100 * np.nan_to_num(mean) for mean, _ in scores],
-                xerr=[100 * np.nan_to_num(deviation) for _, deviation in scores],
+                xerr=[100 * deviation for _, deviation in scores],
                 height=0.9 * thickness,
                 color=SERIES[index],
                 error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#222222"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -142,9 +142,10 @@ def _figures(section: Section, folder: Path) -> list[Figure]:
     figures.append(Figure(path, f"Class distribution of the labeled cells (test cells of fold {_listed(folds)})."))
 
     for number, runs in enumerate(_bar_groups(section.runs), start=1):
-        path = folder / f"pr_auc_{file_name(_method(runs[0]))}_{number}.png"
+        method = runs[0].method
+        path = folder / f"pr_auc_{file_name(method)}_{number}.png"
         pr_auc_by_class(runs, classes, rare, common, path)
-        caption = "PR-AUC by class" + ("" if _method(runs[0]) == "none" else f", {_method(runs[0])}")
+        caption = "PR-AUC by class" + (" without pretraining" if method == "none" else f", {method}")
         figures.append(Figure(path, f"{caption}. Rare classes on top, on a tinted ground."))
 
     for runs in _confusion_groups(section.runs):
@@ -166,8 +167,8 @@ def _class_counts(runs: Sequence[Run]) -> tuple[dict[str, int], list[int]]:
 def _bar_groups(runs: Sequence[Run]) -> list[list[Run]]:
     """The runs of each method, as many as there are colours at a time, each time with the first (the baseline)."""
     groups = []
-    for method in dict.fromkeys(map(_method, runs)):
-        first, *others = [run for run in runs if _method(run) == method]
+    for method in dict.fromkeys(run.method for run in runs):
+        first, *others = [run for run in runs if run.method == method]
         size = len(SERIES) - 1
         groups += [[first, *others[start : start + size]] for start in range(0, max(len(others), 1), size)]
     return groups
@@ -175,14 +176,10 @@ def _bar_groups(runs: Sequence[Run]) -> list[list[Run]]:
 
 def _confusion_groups(runs: Sequence[Run]) -> list[list[Run]]:
     """Each ActiveSSF run beside its baseline; every other run alone."""
-    baselines = {run.name: baseline_of(run, runs) for run in runs if run.choices.get("selection") == "activessf"}
+    baselines = {run.name: baseline_of(run, runs) for run in runs if run.selection == "activessf"}
     pairs = [[baseline, run] for run in runs if (baseline := baselines.get(run.name)) is not None]
     shown = {run.name for pair in pairs for run in pair}
     return pairs + [[run] for run in runs if run.name not in shown]
-
-
-def _method(run: Run) -> str:
-    return run.choices.get("ssl_method", "none")
 
 
 def _section_page(section: Section, tables: Sequence[Table], figures: Sequence[Figure]) -> dict[str, Any]:
@@ -237,11 +234,15 @@ def _run_page(run: Run) -> dict[str, Any]:
                 "metrics": [f"{100 * float(result.metrics[metric]):.2f}" for metric in METRICS],  # type: ignore[arg-type]
                 "cells": result.metrics["cells"],
                 "started": result.details.get("started", ""),
-                "seconds": ", ".join(f"{k} {v:.0f}" for k, v in (result.details.get("seconds") or {}).items()),
+                "seconds": _seconds(result.details.get("seconds") or {}),
             }
             for fold, result in run.folds.items()
         ],
     }
+
+
+def _seconds(seconds: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items() if value is not None)
 
 
 def _page(sections: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:

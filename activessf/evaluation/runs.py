@@ -64,6 +64,16 @@ class Run:
         return next(iter(self.folds.values())).details
 
     @property
+    def method(self) -> str:
+        """The option of ssl_method; "none" for a supervised run."""
+        return self.choices.get("ssl_method", "none")
+
+    @property
+    def selection(self) -> str:
+        """The option of selection; "none" for a supervised run, whatever was chosen."""
+        return "none" if self.method == "none" else self.choices.get("selection", "none")
+
+    @property
     def num_folds(self) -> int:
         """Number of folds of the cross-validation: as configured, else the highest fold seen."""
         seen = max((*self.folds, *self.unfinished)) + 1
@@ -109,9 +119,8 @@ def in_table_order(runs: Iterable[Run]) -> list[Run]:
     """Supervised runs first, then method by method, each with its baseline first: none, crf, random, activessf."""
 
     def key(run: Run) -> tuple[bool, str, str, int, str, str]:
-        method, selection = run.choices.get("ssl_method", "none"), run.choices.get("selection", "none")
-        rank = SELECTIONS.index(selection) if selection in SELECTIONS else len(SELECTIONS)
-        return method != "none", method, run.choices.get("backbone", ""), rank, selection, run.title
+        rank = SELECTIONS.index(run.selection) if run.selection in SELECTIONS else len(SELECTIONS)
+        return run.method != "none", run.method, run.choices.get("backbone", ""), rank, run.selection, run.title
 
     return sorted(runs, key=key)
 
@@ -158,7 +167,7 @@ def _fold_folders(folder: Path) -> tuple[dict[str, dict[int, Path]], list[str]]:
             continue
         fold, name, place = int(match[1]), path.parent.name, path.relative_to(folder)
         if not (path / "run.json").is_file():
-            notes.append(f"{place} was left out: it has no run.json.")
+            notes.append(f"{place} was left out: it has no run.json, so it is not finished.")
         elif fold not in found[name]:
             found[name][fold] = path
         elif (path / "predictions.csv").is_file() and not (found[name][fold] / "predictions.csv").is_file():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
+from activessf.evaluation.comparisons import cells_of
 from activessf.evaluation.runs import Run, in_table_order, with_unique_titles
-
-# How tables mark classes says nothing about the cells that runs were measured on.
-_MARKS_ONLY = ("data.rare", "data.common")
 
 
 @dataclass(frozen=True)
@@ -30,18 +28,24 @@ class Section:
 
 
 def split_into_sections(runs: Sequence[Run]) -> list[Section]:
-    """One section for each data set (option and `data.*` settings), recipe and seed, sorted by these."""
-    groups: dict[tuple[str, str, int, str], list[Run]] = defaultdict(list)
-    for run in runs:
-        settings = {key: value for key, value in run.settings.items() if _tells_data_apart(key)}
-        fingerprint = json.dumps(settings, sort_keys=True, default=str)
-        groups[(_option(run, "data"), _option(run, "recipe"), run.seed, fingerprint)].append(run)
-    sections = []
-    for (data, recipe, seed, _), members in sorted(groups.items()):
-        title = f"{data}, recipe {recipe}, seed {seed}"
-        name = file_name(f"{data}-{recipe}-seed{seed}")
-        sections.append(Section(name, title, tuple(in_table_order(with_unique_titles(members)))))
-    return _told_apart(sections)
+    """One section for each data set, recipe and seed, sorted by these.
+
+    Runs whose folds of one number hold other test cells are on other data (data=folder with another root, say) or
+    other folds, whatever their options are called: they get sections of their own, numbered.
+    """
+    groups: dict[tuple[str, str, int], list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.name):
+        groups[(_option(run, "data"), _option(run, "recipe"), run.seed)].append(run)
+    sections, names = [], Counter[str]()
+    for (data, recipe, seed), members in sorted(groups.items()):
+        for number, same_cells in enumerate(_by_test_cells(members), start=1):
+            title = f"{data}, recipe {recipe}, seed {seed}"
+            title = title if number == 1 else f"{title} ({number}, other test cells)"
+            name = file_name(f"{data}-{recipe}-seed{seed}")
+            names[name] += 1
+            name = name if names[name] == 1 else f"{name}-{names[name]}"
+            sections.append(Section(name, title, tuple(in_table_order(with_unique_titles(same_cells)))))
+    return sections
 
 
 def file_name(text: str) -> str:
@@ -50,25 +54,20 @@ def file_name(text: str) -> str:
 
 
 def _option(run: Run, group: str) -> str:
-    return run.choices.get(group, "unknown")
+    return run.choices.get(group) or str(run.settings.get(f"{group}.name", "unknown"))
 
 
-def _tells_data_apart(key: str) -> bool:
-    return key.startswith("data.") and not key.startswith(_MARKS_ONLY)
-
-
-def _told_apart(sections: Sequence[Section]) -> list[Section]:
-    """Sections of equal titles with the `data.*` settings that differ, those of equal names with a number."""
-    titles, names = Counter(section.title for section in sections), Counter[str]()
-    distinct = []
-    for section in sections:
-        names[section.name] += 1
-        name = section.name if names[section.name] == 1 else f"{section.name}-{names[section.name]}"
-        title = section.title
-        if titles[title] > 1:
-            equal = [other.runs[0].settings for other in sections if other.title == title]
-            settings = section.runs[0].settings
-            keys = [k for k in settings if _tells_data_apart(k) and any(settings[k] != o.get(k) for o in equal)]
-            title = ", ".join([title, *(f"{key}={settings[key]}" for key in keys)])
-        distinct.append(replace(section, name=name, title=title))
-    return distinct
+def _by_test_cells(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs in parts, in each of which a fold number means the same test cells."""
+    parts: list[tuple[dict[int, Any], list[Run]]] = []
+    for run in runs:
+        cells: dict[int, Any] = {fold: cells_of(result.predictions) for fold, result in run.folds.items()}
+        for known, members in parts:
+            as_many = members[0].settings.get("data.num_folds") == run.settings.get("data.num_folds")
+            if as_many and all(known.get(fold, cells[fold]) == cells[fold] for fold in cells):
+                known.update(cells)
+                members.append(run)
+                break
+        else:
+            parts.append((cells, [run]))
+    return [members for _, members in parts]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from activessf.evaluation.comparisons import METRICS, Comparison, paired_folds
+from activessf.evaluation.comparisons import METRICS, Comparison
 from activessf.evaluation.runs import Run, union_of_classes
 from activessf.evaluation.statistics import mean_and_deviation
 
@@ -183,7 +183,7 @@ def _each_fold(run: Run, key: str) -> list[float]:
 
 def _best(runs: Sequence[Run], means: pd.DataFrame, first_column: int) -> frozenset[tuple[int, int]]:
     """The highest mean of each column among the runs of a method and backbone, where there are two runs at least."""
-    kinds = pd.Series([f"{run.choices.get('ssl_method')} {run.choices.get('backbone')}" for run in runs])
+    kinds = pd.Series([f"{run.method} {run.choices.get('backbone')}" for run in runs])
     best = set()
     for kind in kinds.unique():
         rows = kinds.index[kinds == kind]
@@ -275,14 +275,8 @@ def _notes_on_comparisons(runs: Sequence[Run], comparisons: Sequence[Comparison]
         if item.plain.reason:
             metric = METRIC_TITLES[item.metric].removesuffix(" (%)")
             notes.append(f"{item.run.title}, {metric}: no ordinary test, {item.plain.reason}.")
-    for run, baseline in {item.run.name: (item.run, item.baseline) for item in comparisons}.values():
-        unlike = sorted(set(run.folds) & set(baseline.folds) - set(paired_folds(run, baseline)))
-        if unlike:
-            notes.append(
-                f"{run.title}: not paired in fold {_listed(unlike)}, where its test cells are not the baseline's."
-            )
-    without = [run.title for run in runs if run.choices.get("selection", "none") != "none"]
-    without = [title for title in without if title not in {item.run.title for item in comparisons}]
+    compared = {item.run.title for item in comparisons}
+    without = [run.title for run in runs if run.selection != "none" and run.title not in compared]
     return notes + ([f"Without a baseline: {_listed(without)}."] if without else [])
 
 

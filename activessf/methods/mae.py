@@ -23,7 +23,7 @@ class MAE(SelfSupervisedMethod):
     of the published code, with the encoder's under `encoder.`.
 
     Args:
-        backbone: Makes the encoder: called with `num_classes=0, global_pool="token"`.
+        backbone: Makes the encoder: called with `num_classes=0`.
         mask_ratio: Share of the patches that is hidden.
         decoder_embed_dim: Width of the decoder.
         decoder_depth: Its number of blocks.
@@ -44,8 +44,8 @@ class MAE(SelfSupervisedMethod):
         norm_pix_loss: bool,
     ) -> None:
         super().__init__()
-        encoder = backbone(num_classes=0, global_pool="token")
-        if not isinstance(encoder, VisionTransformer) or encoder.cls_token is None:
+        encoder = backbone(num_classes=0)
+        if not isinstance(encoder, VisionTransformer) or encoder.cls_token is None or encoder.global_pool != "token":
             raise InputError(
                 f"ssl=mae needs a Vision Transformer, but the backbone is a {type(encoder).__name__}; "
                 "use backbone=vit_base, vit_small or vit_tiny."

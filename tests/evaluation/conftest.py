@@ -83,7 +83,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
                 "seed": seed, "scope": scope, "classes": list(counts), "rare": list(rare), "common": list(common),
                 "pretraining_images": None if method == "none" else 211, "pretraining_steps": 100,
                 "started": "2025-01-31T10:00:00+00:00",
-                "seconds": {"regions": 1.0, "selection": 4.2, "pretraining": 61.0, "finetuning": 30.3},
+                "seconds": {"finetuning": 30.3, "pretraining": None if method == "none" else 61.0},
                 "versions": {"python": "3.11.7", "torch": "2.14.1"}, "git": "0123abc",
             }  # fmt: skip
             (folder / "run.json").write_text(json.dumps(details), encoding="utf-8")

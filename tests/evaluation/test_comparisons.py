@@ -71,9 +71,9 @@ def test_folds_with_other_test_cells_are_not_paired(write_run: WriteRun, tmp_pat
 
 
 def test_the_baseline_differs_in_selection_and_regions_only(write_run: WriteRun, tmp_path: Path) -> None:
-    write_run("none", "mae", "none", folds=[0], settings={"selection.size": 0})
+    write_run("none", "mae", "none", folds=[0], settings={"selection.size": 0, "pretraining.epochs": 5})
     write_run("ours", folds=[0], choices={"regions": "calibrated", "selection/features": "resnet50"},
-              settings={"selection.alpha": 0.5, "regions.fill_rate": 0.6})  # fmt: skip
+              settings={"selection.alpha": 0.5, "regions.fill_rate": 0.6, "recipe.feature_image_size": 96})  # fmt: skip
     write_run("longer", folds=[0], settings={"pretraining.epochs": 9})
     write_run("other", "mocov3", folds=[0])
     write_run("bigger", folds=[0], choices={"backbone": "vit_base"})

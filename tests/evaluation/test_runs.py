@@ -40,7 +40,9 @@ def test_a_folder_without_run_json_is_left_out_with_a_note(write_run: WriteRun, 
     (folder / "fold_1" / "run.json").unlink()
     (folder / "fold_of_something").mkdir()
     runs, notes = collect_runs(tmp_path / "runs")
-    assert list(runs[0].folds) == [0] and notes == ["mae-1/fold_1 was left out: it has no run.json."]
+    assert list(runs[0].folds) == [0] and notes == [
+        "mae-1/fold_1 was left out: it has no run.json, so it is not finished."
+    ]
 
 
 def test_no_runs_are_a_clear_error(write_run: WriteRun, tmp_path: Path) -> None:
@@ -111,16 +113,22 @@ def test_other_data_recipe_or_seed_is_another_section(write_run: WriteRun, tmp_p
     ]
 
 
-def test_other_data_settings_are_another_section_but_not_other_marks(write_run: WriteRun, tmp_path: Path) -> None:
-    write_run("a", folds=[0], settings={"data.root": "one", "data.rare": ["x"]})
-    write_run("b", "mae", "none", folds=[0], settings={"data.root": "one", "data.rare": []})
-    write_run("c", folds=[0], settings={"data.root": "two", "data.rare": []})
+def test_other_test_cells_are_other_data_whatever_the_name(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("a", folds=[0, 1])
+    write_run("b", "mae", "none", folds=[1, 2])
+    write_run("c", folds=[0, 1], absent={1: ["IMK"]})
+    write_run("d", "mae", "none", folds=[0], num_folds=7)
     sections = split_into_sections(collect_runs(tmp_path)[0])
-    assert [section.name for section in sections] == ["demo-quick-seed0", "demo-quick-seed0-2"]
-    assert [section.title for section in sections] == [
-        "demo, recipe quick, seed 0, data.root=one",
-        "demo, recipe quick, seed 0, data.root=two",
+    assert [(section.name, section.title, {run.name for run in section.runs}) for section in sections] == [
+        ("demo-quick-seed0", "demo, recipe quick, seed 0", {"a", "b"}),
+        ("demo-quick-seed0-2", "demo, recipe quick, seed 0 (2, other test cells)", {"c"}),
+        ("demo-quick-seed0-3", "demo, recipe quick, seed 0 (3, other test cells)", {"d"}),
     ]
+
+
+def test_a_supervised_run_has_no_selection_whatever_was_chosen(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("vit", "none", "activessf", folds=[0])
+    assert collect_runs(tmp_path)[0][0].selection == "none"
 
 
 def test_names_from_files_are_safe_in_paths() -> None:

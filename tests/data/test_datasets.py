@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activessf.data.augmentations import RandomView, WholeView, resize
+from activessf.data.datasets import IMAGENET_MEAN, IMAGENET_STD, EpochSampler, ImageFiles, training_loader
+from activessf.data.images import write_png
+
+
+@pytest.fixture
+def paths(tmp_path):
+    rng = np.random.default_rng(0)
+    files = []
+    for number in range(6):
+        files.append(tmp_path / f"{number}.png")
+        write_png(rng.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8), files[-1])
+    return files
+
+
+def batches(paths, num_workers):
+    images = ImageFiles(paths, list(range(6)), RandomView(16, (0.3, 1.0), brightness=0.2), seed=3)
+    loader = training_loader(images, 2, num_workers)
+    loader.sampler.set_epoch(4)
+    return list(loader)
+
+
+def test_batches_are_the_same_for_every_number_of_workers(paths):
+    for (images, targets), (others, their_targets) in zip(batches(paths, 0), batches(paths, 2), strict=True):
+        assert torch.equal(images, others) and torch.equal(targets, their_targets)
+
+
+def test_a_view_depends_on_seed_epoch_and_index_alone(paths):
+    images = ImageFiles(paths, None, RandomView(16, (0.3, 1.0)), seed=3)
+    again = ImageFiles(paths, None, RandomView(16, (0.3, 1.0)), seed=3, cache_bytes=10**6)
+    later = images[0, 1][0]
+    assert torch.equal(again[0, 1][0], later) and torch.equal(again[0, 1][0], later)  # read and cached
+    assert not torch.equal(images[1, 1][0], later)
+    assert not torch.equal(ImageFiles(paths, None, RandomView(16, (0.3, 1.0)), seed=4)[0, 1][0], later)
+
+
+def test_tensors_are_normalised_rgb(tmp_path):
+    write_png(np.full((8, 8, 3), (255, 0, 51), np.uint8), tmp_path / "red.png")
+    tensor, _ = ImageFiles([tmp_path / "red.png"], None, WholeView(4), 0)[0, 0]
+    expected = (np.array([1.0, 0.0, 0.2]) - IMAGENET_MEAN) / IMAGENET_STD
+    assert tensor.shape == (3, 4, 4) and tensor.dtype == torch.float32
+    assert tensor[:, 2, 1].numpy() == pytest.approx(expected, abs=1e-5)
+
+
+@given(st.integers(1, 40), st.integers(0, 100), st.integers(0, 5))
+def test_an_epoch_holds_every_image_once(num_images, seed, epoch):
+    sampler = EpochSampler(num_images, seed)
+    sampler.set_epoch(epoch)
+    items = list(sampler)
+    assert sorted(index for _, index in items) == list(range(num_images)) and {e for e, _ in items} == {epoch}
+    assert items == list(sampler)
+
+
+def test_a_set_smaller_than_a_batch_is_repeated_to_fill_one(paths):
+    images = ImageFiles(paths, list(range(6)), WholeView(8), 0)
+    (only,) = list(training_loader(images, 16, 0))
+    counts = np.bincount(only[1].numpy(), minlength=6)
+    assert counts.sum() == 16 and counts.min() >= 2 and counts.max() <= 3
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 1000))
+def test_every_crop_lies_in_its_image_and_has_the_asked_size(height, width, seed):
+    view = RandomView(12, (0.08, 1.0), vertical_flip=0.5, quarter_turns=True, brightness=0.4, contrast=0.4)
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    x, y, w, h = view._box(height, width, np.random.default_rng(seed))
+    assert 0 <= x and 0 <= y and 0 < w and 0 < h and x + w <= width and y + h <= height
+    result = view(image, np.random.default_rng(seed))
+    assert result.shape == (12, 12, 3) and result.dtype == np.uint8 and result.flags.c_contiguous
+
+
+def test_crops_cover_the_asked_share_of_the_area():
+    view = RandomView(8, (0.2, 0.5))
+    rng = np.random.default_rng(0)
+    shares = [w * h / (200 * 300) for _, _, w, h in (view._box(200, 300, rng) for _ in range(500))]
+    assert 0.19 <= min(shares) and max(shares) <= 0.51
+
+
+def test_shrinking_averages():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:2, :2] = [[[0], [100]], [[100], [200]]]
+    assert resize(image, 2)[0, 0].tolist() == [100, 100, 100]
