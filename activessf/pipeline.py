@@ -318,14 +318,14 @@ class Pipeline:
         elif self._strategy is None or not self._strategy.needs_features:
             settings["selection"].pop("features")
             settings["recipe"].pop("feature_image_size")
-        settings["data"] = {"name": self.config.data.name, "num_folds": self.config.data.num_folds}
-        settings["precision"] = str(self.config.trainer.get("precision"))
-        return {
-            "version": _VERSIONS["finetuning"],
-            "settings": settings,
+        settings["data"] = {
+            "name": self.config.data.name,
+            "num_folds": self.config.data.num_folds,
             "cells": self.cells.name,
             "slides": files_fingerprint(self.source.root, self.source.slides),
         }
+        settings["precision"] = str(self.config.trainer.get("precision"))
+        return {"version": _VERSIONS["finetuning"], "settings": settings}
 
     @cached_property
     def run_name(self) -> str:
