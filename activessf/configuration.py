@@ -4,7 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+
+from activessf.errors import InputError
+
+
+def build(node: Any, **arguments: Any) -> Any:
+    """The object that a node with `_target_` describes; a user's mistake found on the way comes out as it is.
+
+    Args:
+        node: A configuration node or plain mapping.
+        **arguments: Further arguments of the constructor.
+
+    Raises:
+        InputError: The constructor refused a value.
+    """
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
 
 
 def plain(node: Any) -> Any:

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import wandb
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
-from activessf.configuration import flat, plain, without
+from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.datasets import ImageFiles, View
 from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
+from activessf.data.slides import SLIDES_FILE, check_slides
 from activessf.data.source import Source
 from activessf.errors import InputError
 from activessf.evaluation.metrics import Metrics, fold_metrics, read_predictions
@@ -54,7 +54,16 @@ PREDICTIONS_FILE = "predictions.csv"
 METRICS_FILE = "metrics.json"
 
 # Raised when the result of a stage changes for the same inputs.
-_VERSIONS = {"cells": 1, "folds": 1, "regions": 1, "features": 1, "selection": 1, "pretraining": 1, "finetuning": 1}
+_VERSIONS = {
+    "cells": 1,
+    "folds": 1,
+    "slides": 1,
+    "regions": 1,
+    "features": 1,
+    "selection": 1,
+    "pretraining": 1,
+    "finetuning": 1,
+}
 
 # What does not change a result: where it goes, who watches, which machine works.
 _NO_PART_IN_RESULTS = ("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer")
@@ -108,7 +117,7 @@ class Pipeline:
         self.fold: int = config.fold.index
         if self.fold >= config.data.num_folds:
             raise InputError(f"fold={self.fold} is none of the {config.data.num_folds} folds (data.num_folds).")
-        self.source: Source = instantiate(without(config.data, "name", "num_folds"))
+        self.source: Source = build(without(config.data, "name", "num_folds"))
         self.seed: int = config.seed
         self.num_workers = _default_workers() if config.num_workers is None else int(config.num_workers)
 
@@ -159,6 +168,20 @@ class Pipeline:
         """The labeled cells with their folds, columns `manifests.FOLDS`; crops relative to the cells' folder."""
         return read_table(self.folds.obtain() / FOLDS_FILE, FOLDS)
 
+    @cached_property
+    def slides(self) -> Artifact:
+        """Which slides can be read, for pretraining on whole slides."""
+        inputs = {
+            "version": _VERSIONS["slides"],
+            "slides": files_fingerprint(self.source.root, self.source.slides),
+        }
+        return self._artifact(
+            "slides",
+            self.config.data.name,
+            inputs,
+            lambda folder: check_slides(self.source.root, self.source.slides, folder, self.num_workers),
+        )
+
     # Stage 1
 
     @cached_property
@@ -171,9 +194,7 @@ class Pipeline:
         }
 
         def make(folder: Path) -> None:
-            find_regions(
-                self.source.root, self.source.slides, instantiate(self.config.regions), folder, self.num_workers
-            )
+            find_regions(self.source.root, self.source.slides, build(self.config.regions), folder, self.num_workers)
 
         return self._artifact("regions", self.config.data.name, inputs, make)
 
@@ -220,7 +241,7 @@ class Pipeline:
     def _strategy(self) -> Strategy | None:
         if self.config.selection.pool == "slides":
             return None
-        strategy: Strategy = instantiate(without(self.config.selection, *_NO_PART_IN_SELECTION), _convert_="all")
+        strategy: Strategy = build(without(self.config.selection, *_NO_PART_IN_SELECTION))
         return strategy
 
     def _candidates(self, scope: str) -> pd.DataFrame:
@@ -236,7 +257,7 @@ class Pipeline:
 
     @cached_property
     def _extractor(self) -> FeatureExtractor:
-        extractor: FeatureExtractor = instantiate(self.config.selection.features)
+        extractor: FeatureExtractor = build(self.config.selection.features)
         if not all(self._feature_artifact(part, "", extractor).ready for part in (self.cells, self.regions)):
             extractor.check()
         return extractor
@@ -266,7 +287,8 @@ class Pipeline:
     def pretraining_images(self) -> list[Path]:
         """The images that pretraining sees: selected regions, or whole slides, none of which holds a test cell."""
         if self.config.selection.pool == "slides":
-            pool = self._pool()
+            readable = set(read_table(self.slides.obtain() / SLIDES_FILE, ["image"])["image"])
+            pool = [name for name in self._pool() if name in readable]
             if not pool:
                 raise InputError("Every slide holds a test cell of this fold, so there is nothing to pretrain on.")
             return [self.source.root / name for name in pool]
@@ -296,11 +318,11 @@ class Pipeline:
     def _pretrain(self, images: list[Path], folder: Path) -> None:
         recipe, method = self.config.recipe.pretraining, self._method()
         method.optimization = self._optimization(recipe, len(images), self.config.ssl_method.betas)
-        pretrain(method, images, instantiate(recipe.view), self._runner, self.config.ssl_method.name, folder)
+        pretrain(method, images, build(recipe.view), self._runner, self.config.ssl_method.name, folder)
 
     def _method(self) -> SelfSupervisedMethod:
         seed_everything(self.seed, verbose=False)
-        method: SelfSupervisedMethod = instantiate(self.config.ssl_method.method, backbone=self._backbone())
+        method: SelfSupervisedMethod = build(self.config.ssl_method.method, backbone=self._backbone())
         return method
 
     # Stages 4 and 5
@@ -374,12 +396,10 @@ class Pipeline:
         if pretrained is not None:
             # Classification pools the patch tokens and norms after that: fc_norm is fresh, the encoder's norm unused.
             load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh=("fc_norm.", "norm."))
-        module = Finetuning(
-            network, instantiate(self.config.loss), self._optimization(recipe, len(training), recipe.betas)
-        )
+        module = Finetuning(network, build(self.config.loss), self._optimization(recipe, len(training), recipe.betas))
         probabilities = finetune(
             module,
-            self._cell_images(training, instantiate(recipe.view)),
+            self._cell_images(training, build(recipe.view)),
             self._cell_images(test, WholeView(self.config.recipe.image_size)),
             self._runner,
             folder,
@@ -425,12 +445,12 @@ class Pipeline:
         return artifact(self.output_dir / "stages", stage, label, inputs, make)
 
     def _backbone(self) -> Any:
-        return instantiate(without(self.config.backbone, "name"))
+        return build(without(self.config.backbone, "name"))
 
     @cached_property
     def _runner(self) -> Runner:
         return Runner(
-            make_trainer=instantiate(self.config.trainer),
+            make_trainer=build(self.config.trainer),
             loggers=lambda: self._loggers,
             num_workers=self.num_workers,
             cache_bytes=int(self.config.cache_gib * 2**30),
@@ -440,7 +460,7 @@ class Pipeline:
     def _optimization(self, recipe: DictConfig, num_images: int, betas: Any) -> Optimization:
         total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
         return Optimization(
-            optimizer=instantiate({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
+            optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
             base_lr=recipe.base_lr,
             batch_size=recipe.batch_size,
             weight_decay=recipe.weight_decay,
@@ -454,7 +474,7 @@ class Pipeline:
 
     @cached_property
     def _loggers(self) -> list[Logger]:
-        make = instantiate(self.config.logger)
+        make = build(self.config.logger)
         loggers: list[Logger] = make(
             name=f"{self.title}, fold {self.fold}",
             group=self.run_name,

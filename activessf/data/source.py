@@ -129,7 +129,7 @@ def _check_inside(images: Sequence[str]) -> None:
 
 def _filled(cells: pd.DataFrame) -> pd.DataFrame:
     boxes = cells.reindex(columns=list(BOX)).apply(pd.to_numeric, errors="coerce").astype(float)
-    texts = cells.reindex(columns=["image", "label", "group", "split"]).fillna("").astype(str)
+    texts = cells.reindex(columns=["image", "label", "group", "split"]).astype(object).fillna("").astype(str)
     return pd.concat([texts, boxes], axis=1)[list(CELLS)].reset_index(drop=True)
 
 

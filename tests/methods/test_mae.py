@@ -87,7 +87,7 @@ def test_positions_by_hand():
     table = sincos_positions(8, (2, 3), class_token=True)
     assert table.shape == (1, 7, 8) and (table[0, 0] == 0).all()
     x, y = 2.0, 1.0  # the last cell: column 2, row 1; frequencies 1 and 10000^(-1/2) = 0.01
-    by_hand = [np.sin(x), np.sin(x / 100), np.cos(x), np.cos(x / 100), np.sin(y), np.sin(y / 100), np.cos(y), np.cos(y / 100)]
+    by_hand = [wave(axis / period) for axis in (x, y) for wave in (np.sin, np.cos) for period in (1, 100)]
     assert table[0, 6].numpy() == pytest.approx(np.array(by_hand), abs=1e-7)
 
 

@@ -1,0 +1,295 @@
+"""The whole way from slides to metrics, tiny, and what happens to bad input on the way."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+
+from activessf import pipeline
+from activessf.cli import CONF, canonical
+from activessf.data.demo import write_demo
+from activessf.data.images import read_image, write_png
+from activessf.errors import InputError
+from activessf.evaluation.report import write_report
+
+TINY = [
+    "recipe=quick", "logger=csv", "trainer=cpu", "num_workers=0", "recipe.pretraining.steps=3",
+    "recipe.pretraining.warmup_steps=1", "recipe.finetuning.steps=3", "recipe.finetuning.warmup_steps=1",
+    "recipe.pretraining.batch_size=8", "recipe.finetuning.batch_size=16", "recipe.feature_image_size=32",
+    "trainer.log_every_n_steps=1",
+]  # fmt: skip
+
+
+def configure(output: Path, *overrides: str):
+    os.environ["ACTIVESSF_ROOT"] = str(CONF.parent)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", canonical([*TINY, f"paths.output_dir={output}", *overrides]))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo in the manifest layout, drawn once."""
+    folder = tmp_path_factory.mktemp("demo")
+    write_demo(folder, num_labeled_slides=15, num_unlabeled_slides=3, slides_per_patient=1, seed=0, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+def on(demo: Path) -> list[str]:
+    return ["data=manifest", f"data.root={demo}"]
+
+
+@pytest.fixture(scope="session")
+def run(demo: Path, outputs: Path) -> Path:
+    return pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=activessf", "fold=0"))
+
+
+def naive_metrics(run: Path) -> dict[str, float]:
+    table = pd.read_csv(run / "predictions.csv", keep_default_na=False)
+    classes = [name[2:] for name in table.columns if name.startswith("p_")]
+    present = [name for name in classes if (table["label"] == name).any()]
+    return {
+        "accuracy": accuracy_score(table["label"], table["predicted"]),
+        "f1": f1_score(table["label"], table["predicted"], labels=present, average="macro", zero_division=0),
+        "pr_auc": np.mean([average_precision_score(table["label"] == name, table[f"p_{name}"]) for name in present]),
+    }
+
+
+def test_a_run_folder_holds_what_the_design_says(run):
+    table = pd.read_csv(run / "predictions.csv", keep_default_na=False)
+    leading = ["image", "x", "y", "width", "height", "group", "fold", "label", "predicted"]
+    assert list(table.columns)[:9] == leading
+    probabilities = table.filter(like="p_").to_numpy()
+    assert probabilities.shape[1] == 11 and np.abs(probabilities.sum(axis=1) - 1).max() < 1e-9
+    assert (table["fold"] == 0).all()
+    record = json.loads((run / "run.json").read_text())
+    assert record["classes"][:2] == sorted(record["classes"])[:2] and record["seed"] == 0
+    assert record["versions"]["torch"] and record["pretraining_steps"] == 3
+    assert (run / "config.yaml").is_file() and (run / "history" / "metrics.csv").is_file()
+
+
+def test_metrics_equal_a_recomputation_from_the_predictions(run):
+    written = json.loads((run / "metrics.json").read_text())
+    for name, value in naive_metrics(run).items():
+        assert written[name] == pytest.approx(value, abs=1e-12), name
+
+
+def test_the_test_cells_are_those_of_the_fold_and_their_images_were_not_pretrained_on(run, outputs):
+    record = json.loads((run / "run.json").read_text())
+    table = pd.read_csv(run / "predictions.csv", keep_default_na=False)
+    (folds,) = (outputs / "stages" / "folds").glob("*/folds.csv")
+    expected = pd.read_csv(folds).query("fold == 0")
+    assert set(table["image"]) == set(expected["image"]) and len(table) == len(expected)
+    (selection,) = (outputs / "stages" / "selection").glob("activessf-*/selection.csv")
+    chosen = pd.read_csv(selection).query("selected == 1")
+    (regions,) = (outputs / "stages" / "regions").glob("*/regions.csv")
+    seen = pd.read_csv(regions).set_index("crop").loc[chosen["crop"], "image"]
+    assert len(chosen) == record["pretraining_images"] > 0
+    assert not set(seen) & set(table["image"])
+    candidates = pd.read_csv(regions).set_index("crop").loc[pd.read_csv(selection)["crop"], "image"]
+    assert not set(candidates) & set(table["image"])
+
+
+def test_regions_are_crops_of_the_slide_as_it_is(run, outputs, demo):
+    (folder,) = (outputs / "stages" / "regions").glob("*/regions.csv")
+    row = pd.read_csv(folder).iloc[3]
+    slide = read_image(demo / row["image"])
+    expected = slide[row["y"] : row["y"] + row["height"], row["x"] : row["x"] + row["width"]]
+    assert (read_image(folder.parent / row["crop"]) == expected).all()
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_second_run_redoes_nothing(run, outputs, demo, monkeypatch):
+    before = contents(outputs)
+    for stage in ("cut_cells", "find_regions", "select_regions", "pretrain", "finetune", "assign_folds"):
+        monkeypatch.setattr(pipeline, stage, None)  # would fail if called
+    again = pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=activessf", "fold=0"))
+    assert again == run and contents(outputs) == before
+
+
+def test_the_same_seed_gives_the_same_predictions_elsewhere(run, demo, tmp_path):
+    again = pipeline.train(configure(tmp_path, *on(demo), "ssl=mae", "selection=activessf", "fold=0", "num_workers=1"))
+    assert again.parent.name == run.parent.name
+    assert (again / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["selection=none"], ["selection=crf"], ["selection=random"], ["ssl=none"], ["ssl=none", "backbone=resnet18"]],
+    ids=lambda overrides: "-".join(overrides),
+)
+def test_every_selection_and_the_supervised_baselines_run(overrides, outputs, demo, run):
+    folder = pipeline.train(configure(outputs, *on(demo), "fold=1", *overrides))
+    for name, value in naive_metrics(folder).items():
+        assert json.loads((folder / "metrics.json").read_text())[name] == pytest.approx(value, abs=1e-12)
+
+
+def test_random_keeps_as_many_as_activessf(outputs, demo, run):
+    kept = {}
+    for name in ("activessf", "random"):
+        folder = pipeline.select(configure(outputs, *on(demo), f"selection={name}", "fold=2"))
+        kept[name] = pd.read_csv(folder / "selection.csv")["selected"].sum()
+    assert kept["random"] == kept["activessf"] > 0
+
+
+def test_alphas_that_keep_the_same_regions_share_their_pretraining(outputs, demo, run):
+    first = pipeline.Pipeline(configure(outputs, *on(demo), "selection.alpha=0", "fold=2"))
+    # At alpha = 0 every threshold is UB, and so it is with LB = UB.
+    second = pipeline.Pipeline(
+        configure(
+            outputs, *on(demo), "fold=2", "selection.alpha=3", "selection.bounds=quantile", "selection.lower=1",
+            "selection.upper=1",
+        )
+    )  # fmt: skip
+    assert first.selection.name != second.selection.name
+    assert first.pretraining_images() == second.pretraining_images()
+    assert first.pretraining.name == second.pretraining.name
+
+
+def test_what_only_watches_or_works_has_no_part_in_a_runs_name(outputs, demo):
+    base = pipeline.Pipeline(configure(outputs, *on(demo))).run_name
+    for override in ("fold=3", "num_workers=2", "logger=wandb", "cache_gib=0"):
+        assert pipeline.Pipeline(configure(outputs, *on(demo), override)).run_name == base
+    for override in ("seed=1", "selection.alpha=1", "ssl_method.method.mask_ratio=0.5", "recipe.finetuning.steps=4"):
+        assert pipeline.Pipeline(configure(outputs, *on(demo), override)).run_name != base
+
+
+def test_a_supervised_run_does_not_depend_on_the_selection(outputs, demo):
+    names = {
+        pipeline.Pipeline(configure(outputs, *on(demo), "ssl=none", f"selection={name}")).run_name
+        for name in ("none", "activessf")
+    }
+    assert len(names) == 1
+
+
+def test_the_report_gathers_the_runs(run, outputs, tmp_path, demo):
+    pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=none", "fold=0"))
+    write_report(outputs / "runs", tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "activessf" in page and "HL-MK" in page
+    (overall,) = (tmp_path / "report").rglob("overall.csv")
+    assert len(pd.read_csv(overall)) >= 2
+
+
+# Bad input: one clear sentence, nothing lost.
+
+
+def refused(output: Path, *overrides: str, match: str, stage=pipeline.train) -> None:
+    with pytest.raises(InputError, match=match):
+        stage(configure(output, *overrides))
+
+
+def copied(demo: Path, folder: Path, keep=lambda cells: cells) -> Path:
+    (folder / "slides").mkdir(parents=True)
+    for slide in (demo / "slides").iterdir():
+        (folder / "slides" / slide.name).symlink_to(slide)
+    keep(pd.read_csv(demo / "cells.csv", keep_default_na=False)).to_csv(folder / "cells.csv", index=False)
+    return folder
+
+
+def test_no_region_found_at_all(outputs, demo):
+    refused(
+        outputs, *on(demo), "fold=0", "regions.min_size=400", match="Stage 1 found no region.*selection=none"
+    )  # fmt: skip
+
+
+def test_preprocess_says_how_many_regions_even_if_none(outputs, demo):
+    folder = pipeline.preprocess(configure(outputs, *on(demo), "regions.min_size=400"))
+    assert pd.read_csv(folder / "regions.csv").empty
+
+
+def test_nothing_selected(outputs, demo):
+    refused(
+        outputs, *on(demo), "selection.bounds=fixed", "selection.lower=0", "selection.upper=0.001",
+        match="None of the .* candidate regions is selected",
+    )  # fmt: skip
+
+
+def test_more_prototypes_than_cells(outputs, demo):
+    refused(outputs, *on(demo), "selection.num_prototypes=5000", match="5000 prototypes can't be made of")
+
+
+def test_a_fold_that_there_is_not(outputs, demo):
+    refused(outputs, *on(demo), "fold=4", "data.num_folds=3", match="fold=4 is none of the 3 folds")
+
+
+def test_a_backbone_that_does_not_fit_is_refused_before_anything_runs(tmp_path, demo):
+    refused(tmp_path, *on(demo), "ssl=mae", "backbone=resnet18", match="ssl=mae needs a Vision Transformer")
+    assert not (tmp_path / "stages").exists()
+
+
+def test_a_hub_that_can_not_be_reached_is_said_before_anything_runs(tmp_path, demo):
+    refused(
+        tmp_path, *on(demo), "selection.features=resnet50",
+        match="can't be reached; use selection.features.checkpoint=PATH, or selection.features=efficientnet_lite0",
+    )  # fmt: skip
+    assert not (tmp_path / "stages").exists()
+
+
+def test_selecting_with_selection_none_is_refused(outputs, demo):
+    refused(outputs, *on(demo), "selection=none", match="selection=none selects nothing", stage=pipeline.select)
+
+
+def test_corrupt_and_truncated_slides_stand_in_failures_and_the_rest_is_used(demo, tmp_path):
+    folder = copied(demo, tmp_path / "data")
+    whole = sorted((demo / "slides").glob("unlabeled_*"))[0].read_bytes()
+    (folder / "slides" / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "slides" / "corrupt.png").write_bytes(b"no image")
+    regions = pipeline.preprocess(configure(tmp_path / "out", *on(folder)))
+    failures = pd.read_csv(regions / "failures.csv")
+    assert failures["image"].tolist() == ["slides/corrupt.png", "slides/truncated.jpg"]
+    assert json.loads((regions / "summary.json").read_text())["images"] == 20
+    assert not pd.read_csv(regions / "regions.csv").empty
+    # Pretraining on whole slides leaves the unreadable ones out as well.
+    done = pipeline.train(configure(tmp_path / "out", *on(folder), "selection=none", "fold=0"))
+    assert (done / "metrics.json").is_file()
+
+
+def test_a_class_smaller_than_the_folds_is_named_and_stays_in_the_table(demo, tmp_path):
+    def thin(cells: pd.DataFrame) -> pd.DataFrame:
+        rare = cells[cells["label"] == "HL-MK"].head(2)
+        return pd.concat([cells[cells["label"].isin(["G-MK", "P-MK"])], rare])
+
+    folder = copied(demo, tmp_path / "data", thin)
+    with pytest.warns(UserWarning, match="'HL-MK' \\(2 cells\\) has no test cell in fold"):
+        pipeline.train(configure(tmp_path / "out", *on(folder), "ssl=none", "fold=0"))
+    for fold in range(1, 5):
+        pipeline.train(configure(tmp_path / "out", *on(folder), "ssl=none", f"fold={fold}"))
+    supports = [
+        json.loads(path.read_text())["support/HL-MK"] for path in (tmp_path / "out" / "runs").rglob("metrics.json")
+    ]
+    assert sum(supports) == 2
+    write_report(tmp_path / "out" / "runs", tmp_path / "report")
+    (table,) = (tmp_path / "report").rglob("per_class.csv")
+    assert "HL-MK" in table.read_text()
+
+
+def test_a_diverging_training_stops_and_publishes_nothing(demo, tmp_path):
+    refused(
+        tmp_path, *on(demo), "ssl=none", "fold=0", "recipe.finetuning.base_lr=1e30", "recipe.finetuning.steps=20",
+        match="fine-tuning loss is nan|fine-tuning loss is inf",
+    )  # fmt: skip
+    assert not list((tmp_path / "runs").rglob("metrics.json"))
+
+
+def test_slides_smaller_than_a_cell_are_only_slides_without_regions(demo, tmp_path):
+    folder = copied(demo, tmp_path / "data")
+    write_png(np.full((5, 4, 3), 200, np.uint8), folder / "slides" / "tiny.png")
+    regions = pipeline.preprocess(configure(tmp_path / "out", *on(folder)))
+    assert pd.read_csv(regions / "failures.csv").empty
