@@ -372,8 +372,10 @@ class Pipeline:
             metrics = fold_metrics(read_predictions(folder / PREDICTIONS_FILE))
             write_json(metrics, folder / METRICS_FILE)
             self._log_test(metrics)
-        finally:
-            wandb.finish()  # one W&B run a job, also where a sweep runs many in one process
+        except BaseException:
+            wandb.finish(exit_code=1)
+            raise
+        wandb.finish()  # one W&B run a job, also where a sweep runs many in one process
         seconds = {"before_finetuning": before, "finetuning": time.monotonic() - clock - before}
         write_json(self._record(pretrained, started, seconds), folder / "run.json")
         write_text(OmegaConf.to_yaml(self.config, resolve=True), folder / "config.yaml")

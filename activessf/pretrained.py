@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -18,6 +19,10 @@ from torch import Tensor, nn
 from activessf.errors import InputError
 
 _PROBE_SECONDS = 5
+_OTHER_WEIGHTS = (
+    "selection.features.checkpoint=PATH, or selection.features=efficientnet_lite0 (whose weights come with a Python "
+    "package)"
+)
 
 
 def feature_network(model_name: str, checkpoint: str | None, packaged: bool) -> nn.Module:
@@ -39,7 +44,10 @@ def feature_network(model_name: str, checkpoint: str | None, packaged: bool) -> 
     elif packaged:
         network = _packaged_efficientnet_lite0(model_name)
     else:
-        network = timm.create_model(model_name, pretrained=True, num_classes=0)
+        try:
+            network = timm.create_model(model_name, pretrained=True, num_classes=0)
+        except OSError as error:  # the hub's errors too
+            raise InputError(f"The weights of {model_name} can't be loaded ({error}); use {_OTHER_WEIGHTS}.") from error
     return network.eval()
 
 
@@ -52,14 +60,9 @@ def check_weights(model_name: str, checkpoint: str | None, packaged: bool) -> No
     if not timm.is_model(model_name):
         raise InputError(f"{model_name!r} is no model that timm knows; timm.list_models() lists them.")
     if checkpoint is not None:
-        if not Path(checkpoint).expanduser().is_file():
-            raise InputError(f"The checkpoint {checkpoint} is no file; check the path.")
+        existing_checkpoint(checkpoint)
     elif not packaged:
-        check_hub(
-            model_name,
-            "selection.features.checkpoint=PATH, or selection.features=efficientnet_lite0 (whose weights come with a "
-            "Python package)",
-        )
+        check_hub(model_name, _OTHER_WEIGHTS)
 
 
 def check_hub(model_name: str, options: str) -> None:
@@ -74,7 +77,10 @@ def check_hub(model_name: str, options: str) -> None:
     Raises:
         InputError: The model has no pretrained weights, or they are not cached and the hub doesn't answer.
     """
-    config = timm.get_pretrained_cfg(model_name)
+    try:
+        config = timm.get_pretrained_cfg(model_name)
+    except RuntimeError as error:
+        raise InputError(f"timm has no weights called {model_name!r} ({error}); use {options}.") from error
     if config is None or not (config.hf_hub_id or config.url):
         raise InputError(f"timm has no pretrained weights of {model_name!r}; use {options}.")
     if config.hf_hub_id and _is_cached(str(config.hf_hub_id)):
@@ -86,22 +92,37 @@ def check_hub(model_name: str, options: str) -> None:
         )
 
 
+def existing_checkpoint(path: str | Path) -> Path:
+    """A checkpoint's path, "~" expanded.
+
+    Raises:
+        InputError: It is no file.
+    """
+    expanded = Path(path).expanduser()
+    if not expanded.is_file():
+        raise InputError(f"The checkpoint {path} is no file; check the path.")
+    return expanded
+
+
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Named tensors from a safetensors or torch file; nothing else is unpickled.
 
     Raises:
         InputError: The file is not there or holds no state dict.
     """
-    path = path.expanduser()
-    if not path.is_file():
-        raise InputError(f"The checkpoint {path} is no file; check the path.")
+    path = existing_checkpoint(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to run the code in the file.
+        raise InputError(f"{path} holds more than named tensors, and is not opened; save its state dict.") from error
     except Exception as error:  # both libraries raise a zoo of types for a damaged or foreign file
-        raise InputError(f"{path} can't be read as weights: {error}") from error
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise InputError(f"{path} can't be read as weights ({type(error).__name__}: {error}).") from error
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
+    ):
         raise InputError(f"{path} holds no plain state dict (a mapping of names to tensors).")
     return dict(loaded)
 
@@ -123,7 +144,8 @@ def load_weights(
     """
     config: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
     classifier = config.get("classifier") or ()
-    free = (*fresh, *((classifier,) if isinstance(classifier, str) else classifier))
+    # With its dot: "fc" is the classifier, "fc_norm" is not.
+    free = (*fresh, *(f"{name}." for name in ((classifier,) if isinstance(classifier, str) else classifier)))
     own = network.state_dict()
     missing = [name for name in own if name not in weights and not name.startswith(free)]
     surplus = [name for name in weights if name not in own and not name.startswith(free)]

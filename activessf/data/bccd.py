@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from activessf.data.source import Source, existing_folder, images_below, make_source
+from activessf.data.source import Source, check_folder, existing_folder, images_below, make_source
 from activessf.errors import InputError
 from activessf.manifests import read_table
 
@@ -45,6 +45,7 @@ def bccd_source(
     """
     base = existing_folder(root, "data.root")
     fields = images_below(base, images)
+    check_folder(base / annotations, "the fields' Pascal VOC annotations")
     table = read_table(base / subtypes, ["image", "wbc_subtypes"])
     names = {str(row.image): str(row.wbc_subtypes).split("+") for row in table.itertuples() if row.wbc_subtypes}
     rows: list[dict[str, object]] = []
@@ -74,7 +75,7 @@ def _boxes(path: Path, name: str) -> list[dict[str, int]]:
         return []
     try:
         tree = ElementTree.parse(path)
-        width, height = (int(tree.findtext(f"size/{side}", "0")) for side in ("width", "height"))
+        width, height = (int(tree.findtext(f"size/{side}", "")) for side in ("width", "height"))
         boxes = []
         for item in tree.iter("object"):
             if item.findtext("name") != name:
@@ -84,6 +85,6 @@ def _boxes(path: Path, name: str) -> list[dict[str, int]]:
             )
             left, top, right, bottom = max(left - 1, 0), max(top - 1, 0), min(right, width), min(bottom, height)
             boxes.append({"x": left, "y": top, "width": right - left, "height": bottom - top})
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, OverflowError, LookupError) as error:
         raise InputError(f"{path} can't be read as a Pascal VOC annotation: {error}.") from error
     return boxes

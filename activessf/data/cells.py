@@ -65,8 +65,7 @@ def _cut(root: Path, part: pd.DataFrame, output: Path) -> pd.DataFrame | dict[st
     except InputError as error:
         return {"image": name, "reason": str(error)}
     height, width = image.shape[:2]
-    part = part.copy()
-    part[list(BOX)] = part[list(BOX)].fillna({"x": 0, "y": 0, "width": width, "height": height}).round().astype(int)
+    part = _in_whole_pixels(part, width, height)
     for row in part.itertuples():
         left, top, right, bottom = row.x, row.y, row.x + row.width, row.y + row.height
         if left < 0 or top < 0 or row.width < 1 or row.height < 1 or right > width or bottom > height:
@@ -75,4 +74,13 @@ def _cut(root: Path, part: pd.DataFrame, output: Path) -> pd.DataFrame | dict[st
                 f"outside its image {name} of {width}x{height} pixels; correct the box."
             )
         write_png(crop(image, row.x, row.y, row.width, row.height), output / row.crop)
-    return part.astype(dict.fromkeys(BOX, int))
+    return part
+
+
+def _in_whole_pixels(part: pd.DataFrame, width: int, height: int) -> pd.DataFrame:
+    boxes = part[list(BOX)].fillna({"x": 0, "y": 0, "width": width, "height": height})
+    # Edges are rounded, not sizes, so that a box inside its image stays inside.
+    left, top = boxes["x"].round(), boxes["y"].round()
+    right, bottom = (boxes["x"] + boxes["width"]).round(), (boxes["y"] + boxes["height"]).round()
+    rounded = part.assign(x=left, y=top, width=right - left, height=bottom - top)
+    return rounded.astype(dict.fromkeys(BOX, int))

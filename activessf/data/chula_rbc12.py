@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from activessf.data.images import image_size
-from activessf.data.source import Source, existing_folder, images_below, make_source
+from activessf.data.source import Source, check_folder, existing_folder, images_below, make_source
 from activessf.errors import InputError
 
 
@@ -36,40 +37,53 @@ def chula_rbc12_source(
         common: Classes that tables mark as common.
 
     Raises:
-        InputError: A file or folder is missing, or a line is not three numbers with a known type.
+        InputError: A file or folder is missing, or a line is not three numbers with a known type and a centre inside
+            the field.
     """
     base = existing_folder(root, "data.root")
     fields = images_below(base, images)
+    check_folder(base / labels, "a text file of cell centres a field")
     rows: list[dict[str, object]] = []
     for field in fields:
         path = base / labels / (Path(field).stem + ".txt")
         if path.is_file():
-            size = image_size(base / field)
+            size = _size(base / field)
             rows += [
                 {"image": field, "label": classes[kind], "group": field, **_box(x, y, box_size, size)}
-                for x, y, kind in _points(path, len(classes))
+                for x, y, kind in _points(path, len(classes), size)
             ]
-    # Two annotators' points of one cell can coincide; one of them is enough.
+    # Two cells at the border can have their boxes moved to the same place; one box has one label, that of the first.
     cells = pd.DataFrame(rows).drop_duplicates(["image", "x", "y"]) if rows else pd.DataFrame()
     return make_source(base, cells, fields, classes, rare, common)
 
 
-def _points(path: Path, num_classes: int) -> list[tuple[int, int, int]]:
+def _size(path: Path) -> tuple[float, float]:
+    """Height and width of a field; a broken one has no bounds, and its cells are left out when they are cut."""
+    try:
+        return image_size(path)
+    except InputError:
+        return math.inf, math.inf
+
+
+def _points(path: Path, num_classes: int, size: tuple[float, float]) -> list[tuple[int, int, int]]:
     points = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # A byte that is no text then stands in a line that is no point.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         try:
             x, y, kind = (int(float(word)) for word in line.split())
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InputError(f"{path}, line {number}: {line!r} is not 'x y type'.") from error
         if not 0 <= kind < num_classes:
             raise InputError(f"{path}, line {number}: type {kind} is none of 0 to {num_classes - 1}.")
+        if not (0 <= y < size[0] and 0 <= x < size[1]):
+            raise InputError(f"{path}, line {number}: ({x}, {y}) lies outside a field of {size[1]}x{size[0]} pixels.")
         points.append((x, y, kind))
     return points
 
 
-def _box(x: int, y: int, box_size: int, size: tuple[int, int]) -> dict[str, int]:
+def _box(x: int, y: int, box_size: int, size: tuple[float, float]) -> dict[str, float]:
     height, width = size
     side = min(box_size, height, width)
     left = min(max(x - side // 2, 0), width - side)

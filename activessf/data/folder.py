@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from activessf.data.source import Source, existing_folder, images_below, make_source
+from activessf.data.source import Source, check_folder, existing_folder, images_below, make_source
 from activessf.errors import InputError
 
 
@@ -36,8 +36,7 @@ def folder_source(
         InputError: A folder is missing or empty, or the pattern is none or fits no name.
     """
     base = existing_folder(root, "data.root")
-    if not (base / cells).is_dir():
-        raise InputError(f"{base / cells} is no folder; it should hold one folder of cell images a class.")
+    check_folder(base / cells, "one folder of cell images a class")
     found = sorted(path.name for path in (base / cells).iterdir() if path.is_dir() and not path.name.startswith("."))
     if not found:
         raise InputError(f"{base / cells} holds no class folders.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from activessf.data.source import Source, existing_folder, images_below, make_source
@@ -35,14 +36,22 @@ def manifest_source(
     """
     base = existing_folder(root, "data.root")
     table = read_table(base / cells, ["image", "label"])
-    _check_numbers(table, base / cells)
+    for column in {"image", "label", "group"} & set(table.columns):
+        table[column] = table[column].str.strip()
+    _check_cells(table, base / cells)
     return make_source(base, table, images_below(base, slides), classes, rare, common)
 
 
-def _check_numbers(table: pd.DataFrame, path: Path) -> None:
+def _check_cells(table: pd.DataFrame, path: Path) -> None:
+    for column in ("image", "label"):
+        _refuse(table[table[column] == ""], column, path, "is empty")
     for column in BOX:
         if column in table.columns:
-            wrong = table[pd.to_numeric(table[column], errors="coerce").isna() & table[column].notna()]
-            if not wrong.empty:
-                # Line 1 is the header, and people count from 1.
-                raise InputError(f"{path}, line {wrong.index[0] + 2}: {column}={wrong[column].iloc[0]!r} is no number.")
+            finite = np.isfinite(pd.to_numeric(table[column], errors="coerce").astype(float))
+            _refuse(table[~finite & table[column].notna()], column, path, "is no number")
+
+
+def _refuse(wrong: pd.DataFrame, column: str, path: Path, fault: str) -> None:
+    if not wrong.empty:
+        # Line 1 is the header, and people count from 1.
+        raise InputError(f"{path}, line {wrong.index[0] + 2}: {column}={str(wrong[column].iloc[0])!r} {fault}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -63,11 +64,13 @@ def make_source(
     if cells.empty:
         raise InputError(f"{root} holds no labeled cells.")
     cells = _filled(cells)
-    classes = tuple(sorted(set(cells["label"]))) if classes is None else tuple(classes)
+    # In a configuration a name may look like a number; in a table it is text.
+    classes = tuple(sorted(set(cells["label"])) if classes is None else map(str, classes))
+    rare, common = tuple(map(str, rare)), tuple(map(str, common))
     _check_labels(cells["label"], classes, (*rare, *common))
     check_paths(root, cells["image"])
     _check_boxes(cells)
-    return Source(root, cells, tuple(sorted(slides)), classes, tuple(rare), tuple(common))
+    return Source(root, cells, tuple(sorted(slides)), classes, rare, common)
 
 
 def existing_folder(path: str | Path | None, option: str) -> Path:
@@ -98,10 +101,21 @@ def images_below(root: Path, folder: str) -> list[str]:
         for path in (root / folder).rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.is_file()
     ]
     if not found:
         raise InputError(f"{root / folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     return sorted(found)
+
+
+def check_folder(folder: Path, content: str) -> None:
+    """Check that a folder is there.
+
+    Raises:
+        InputError: It isn't; says what it should hold.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; it should hold {content}.")
 
 
 def check_paths(root: Path, images: Iterable[str]) -> None:
@@ -130,6 +144,8 @@ def _check_inside(images: Sequence[str]) -> None:
 def _filled(cells: pd.DataFrame) -> pd.DataFrame:
     boxes = cells.reindex(columns=list(BOX)).apply(pd.to_numeric, errors="coerce").astype(float)
     texts = cells.reindex(columns=["image", "label", "group", "split"]).astype(object).fillna("").astype(str)
+    # One spelling an image: a slide that a test cell comes from is known by its path.
+    texts["image"] = [posixpath.normpath(image) for image in texts["image"]]
     return pd.concat([texts, boxes], axis=1)[list(CELLS)].reset_index(drop=True)
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from activessf.data.augmentations import WholeView
 from activessf.data.datasets import ImageFiles, evaluation_loader
 from activessf.errors import InputError
-from activessf.pretrained import check_weights, feature_network
+from activessf.pretrained import check_weights, existing_checkpoint, feature_network
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,15 @@ class FeatureExtractor:
         check_weights(self.model_name, self.checkpoint, self.packaged)
 
     def identity(self) -> dict[str, Any]:
-        """What the features depend on, besides the images."""
+        """What the features depend on, besides the images.
+
+        Raises:
+            InputError: The checkpoint is no file.
+        """
         described = asdict(self)
         del described["batch_size"]
         if self.checkpoint is not None:
-            status = Path(self.checkpoint).expanduser().stat()
+            status = existing_checkpoint(self.checkpoint).stat()
             described["checkpoint"] = [self.checkpoint, status.st_size, status.st_mtime_ns]
         return described
 

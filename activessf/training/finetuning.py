@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from activessf.data.datasets import ImageFiles
 from activessf.errors import InputError
 from activessf.training.optimization import Optimization, top_learning_rate
-from activessf.training.running import Runner
+from activessf.training.running import Runner, say_if_long
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,11 @@ def finetune(module: Finetuning, training: ImageFiles, test: ImageFiles, runner:
     """
     batch_size, steps = module.optimization.batch_size, module.optimization.total_steps
     log.info("Fine-tuning on %d cells, %d steps.", len(training), steps)
-    runner.fit(module, training, batch_size, steps, folder, "Fine-tuning")
+    # In evaluation mode, so that timing leaves no trace in running statistics.
+    module.eval()
+    say_if_long(lambda images: module.network(images).sum(), training, batch_size, steps, "Fine-tuning")
+    module.zero_grad()
+    runner.fit(module.train(), training, batch_size, steps, folder, "Fine-tuning")
     weights = {name: value.contiguous() for name, value in module.network.state_dict().items()}
     save_file(weights, folder / NETWORK_FILE)
     return runner.predict(module, test, batch_size)

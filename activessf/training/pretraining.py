@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 
 from activessf.data.datasets import View
@@ -35,8 +34,8 @@ def pretrain(
     """
     dataset = runner.images(images, None, view)
     batch_size, steps = method.optimization.batch_size, method.optimization.total_steps
-    few = torch.stack([dataset[0, index % len(images)][0] for index in range(4)])
-    say_if_long(method, few, batch_size, steps, "Pretraining")
+    say_if_long(lambda views: method(views, 0.0), dataset, batch_size, steps, "Pretraining")
+    method.zero_grad()
     log.info("Pretraining %s on %d images, %d steps.", name, len(images), steps)
     seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining")
     save_file({key: value.contiguous() for key, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE)

@@ -33,6 +33,7 @@ _HABITS = (
 
 HISTORY_FOLDER = "history"
 _LONG_HOURS = 12.0
+_TIMED_IMAGES = 4
 
 
 class StepProgress(Callback):
@@ -171,25 +172,27 @@ def _habits_unsaid() -> Iterator[None]:
         yield
 
 
-def say_if_long(module: LightningModule, batch: Tensor, batch_size: int, total_steps: int, stage: str) -> None:
+def say_if_long(
+    loss_of: Callable[[Tensor], Tensor], images: ImageFiles, batch_size: int, total_steps: int, stage: str
+) -> None:
     """Time one step on the CPU and say beforehand if the training will take many hours here.
 
     Nothing is said of a GPU: its first step tells little, and runs there are meant to be long.
 
     Args:
-        module: Called as `module(batch, 0.0)`, giving a loss.
-        batch: A few images.
+        loss_of: Something to differentiate, of images (N, 3, H, W); gradients are left behind.
+        images: What the training will see.
         batch_size: Images of a real step.
         total_steps: Optimiser steps.
         stage: Name of the stage.
     """
     if torch.cuda.is_available():
         return
+    batch = torch.stack([images[0, index % len(images)][0] for index in range(_TIMED_IMAGES)])
     with torch.random.fork_rng(devices=[]):
         started = time.monotonic()
-        module(batch, 0.0).backward()
+        torch.autograd.backward(loss_of(batch))
         seconds = time.monotonic() - started
-    module.zero_grad()
     hours = seconds * batch_size / len(batch) * total_steps / 3600
     if hours > _LONG_HOURS:
         log.warning(
