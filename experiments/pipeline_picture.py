@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,42 @@ import pandas as pd
 from hydra.utils import instantiate
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
+from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 
 from activessf.artifacts import INPUTS_FILE, files_fingerprint, fingerprint
 from activessf.data.augmentations import resize
-from activessf.data.images import crop, read_image
+from activessf.data.images import read_image
 from activessf.errors import InputError
 from activessf.manifests import PROTOTYPES, REGIONS, SELECTION, read_json, read_table, replacing
+from activessf.regions.boxes import Region
+from activessf.regions.filtering import Steps
 from activessf.selection.stage import PROTOTYPES_FILE, SELECTION_FILE, selected_crops
 
-Image = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _CHOICES = {"data": "demo", "ssl_method": "mae", "selection": "activessf"}
 
 # All lengths of the drawing are pixels of the picture, counted from the top left.
 _DPI = 100
-_WIDTH, _HEIGHT = 2000, 716
-_MARGIN, _GAP, _PADDING = 14, 44, 20
-_BODY, _FOOTER = 106, 606  # top edges
+_WIDTH, _HEIGHT = 2000, 728
+_MARGIN, _GAP, _PADDING = 14, 40, 20
+_BODY, _FOOTER = 108, 608  # top edges
 _SMALL, _TITLE, _NUMBER = 19.5, 25, 31  # sizes of type
-_INK, _FAINT, _LINE, _GROUND, _HIDDEN = "#22223B", "#5F6177", "#D9DAE5", "#F4F4FA", 228
+_INK, _FAINT, _LINE, _GROUND = "#22223B", "#5F6177", "#D9DAE5", "#F4F4FA"
+_HIDDEN = 226  # grey of a hidden patch
 _ACCENT, _KEPT, _DROPPED, _RARE = "#5B3FA0", "#009E73", "#B4B6C3", "#D55E00"
+
+# Width, stages, title and where in the paper; with the gaps and margins they fill the picture's width.
+_CARDS = (
+    (250, "", "Stained slides", "paper III.A"),
+    (466, "1", "Cell region filtering", "paper II.B, Eq. 1-3"),
+    (428, "2", "Active sample selection", "paper II.C, Eq. 4-9"),
+    (320, "3", "Pretraining", "MAE, paper III.B"),
+    (348, "4, 5", "Fine-tune, test", "paper III.B, III.C"),
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +99,7 @@ class Card:
         left, bottom = self.left + _PADDING + x, _HEIGHT - y - height
         return self.figure.add_axes((left / _WIDTH, bottom / _HEIGHT, width / _WIDTH, height / _HEIGHT))
 
-    def image(self, pixels: Image, x: float, y: float, width: float, height: float) -> Axes:
+    def image(self, pixels: Pixels, x: float, y: float, width: float, height: float) -> Axes:
         """An image, (H, W, 3) or (H, W), in such axes; returns them, in the image's pixels."""
         axes = self.axes(x, y, width, height)
         axes.imshow(pixels, aspect="auto", cmap="gray", interpolation="lanczos" if len(pixels) > height else "nearest")
@@ -127,30 +141,19 @@ def read_results(output_dir: Path, fold: int) -> Results:
 def draw(results: Results) -> Figure:
     """The picture: slides, then the stages from left to right, 2000 pixels wide at 100 dpi."""
     figure = Figure(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI, facecolor=_GROUND)
-    widths = (262, 416, 428, 318)
-    lefts = [_MARGIN + sum(widths[:index]) + index * _GAP for index in range(len(widths) + 1)]
-    cards = [
-        _card(figure, left, width, number, title, source)
-        for left, width, number, title, source in zip(
-            lefts,
-            (*widths, _WIDTH - _MARGIN - lefts[-1]),
-            ("", "1", "2", "3", "4"),
-            ("Stained slides", "Cell region filtering", "Active sample selection", "Pretraining", "Fine-tuning, test"),
-            (
-                "paper III.A",
-                "paper II.B, Eq. 1-3",
-                "paper II.C, Eq. 4-9",
-                "masked autoencoder, III.B",
-                "five folds, III.C",
-            ),
-            strict=True,
-        )
-    ]
+    cards, left = [], _MARGIN
+    for width, number, title, source in _CARDS:
+        cards.append(_card(figure, left, width, number, title, source))
+        left += width + _GAP
     regions = read_table(results.regions / "regions.csv", REGIONS)
     selection = read_table(results.selection / SELECTION_FILE, SELECTION)
     names = _telling_slides(regions, selection)
-    _draw_slides(cards[0], results, names)
-    _draw_regions(cards[1], results, read_image(results.slides / names[0]))
+    slide = read_image(results.slides / names[0])
+    region_filter = instantiate(read_json(results.regions / INPUTS_FILE)["filter"])
+    steps = region_filter.steps(slide)
+    window = _window(steps.regions, slide)
+    _draw_slides(cards[0], results, names, window)
+    _draw_regions(cards[1], results, slide, steps, f"{region_filter.merged_colours} colours", window)
     _draw_selection(cards[2], results, selection)
     _draw_pretraining(cards[3], results, selection)
     _draw_metrics(cards[4], results)
@@ -164,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with matplotlib.rc_context({"font.family": "DejaVu Sans", "axes.edgecolor": _FAINT, "text.parse_math": False}):
             figure = draw(read_results(options.output_dir, options.fold))
             with replacing(options.picture) as temporary:
-                figure.savefig(temporary, dpi=_DPI, format="png")
+                _write(figure, temporary)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -183,6 +186,13 @@ def _parser() -> argparse.ArgumentParser:
         "--picture", type=Path, default=picture, metavar="FILE", help="PNG to write (default: %(default)s)"
     )
     return parser
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """Write a PNG without the transparency that Matplotlib adds, which costs an eighth of the bytes."""
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=_DPI, format="png")
+    Image.open(drawn).convert("RGB").save(path, optimize=True)
 
 
 # Finding the results
@@ -226,55 +236,57 @@ def _card(figure: Figure, left: float, width: float, number: str, title: str, so
     whole = figure.add_axes((0, 0, 1, 1), zorder=-1)
     whole.set(xlim=(0, _WIDTH), ylim=(_HEIGHT, 0))
     whole.axis("off")
-    style = {"boxstyle": "round,pad=0,rounding_size=14", "facecolor": "white", "edgecolor": _LINE}
-    whole.add_patch(FancyBboxPatch((left, _MARGIN), width, _HEIGHT - 2 * _MARGIN, linewidth=_points(1.5), **style))
+    whole.add_patch(_rounded(left, _MARGIN, width, _HEIGHT - 2 * _MARGIN, 14, facecolor="white", edgecolor=_LINE))
     card = Card(figure, left, width)
-    indent = 0
+    indent = 0.0
     if number:
-        indent, middle, tip = 46, (_BODY + _FOOTER) / 2, left - 5
-        whole.add_patch(Circle((left + _PADDING + 17, 52), 18, color=_ACCENT))
-        card.text(17, 53, number, _SMALL + 1.5, "white", weight="bold", ha="center", va="center_baseline")
-        shaft, head = (left - _GAP + 5, left - 19), 15
-        outline = [(shaft[0], 5), (shaft[1], 5), (shaft[1], head), (tip, 0), (shaft[1], -head), (shaft[1], -5)]
-        points = [(x, middle + y) for x, y in (*outline, (shaft[0], -5))]
-        whole.add_patch(Polygon(points, color=_ACCENT, linewidth=0))
+        badge = 22 + 14 * len(number)
+        indent = badge + 11
+        whole.add_patch(_rounded(left + _PADDING, 34, badge, 36, 17.9, facecolor=_ACCENT, linewidth=0))
+        card.text(badge / 2, 53, number, _SMALL + 1.5, "white", weight="bold", ha="center", va="center_baseline")
+        whole.add_patch(_arrow(left - _GAP + 5, left - 5, (_BODY + _FOOTER) / 2))
     card.text(indent, 32, title, _TITLE, weight="bold")
     card.text(indent, 66, source, colour=_FAINT)
     return card
 
 
 def _footer(card: Card, number: str, explanation: str) -> None:
-    card.text(0, _FOOTER + 8, number, _NUMBER, _ACCENT, weight="bold")
-    card.text(0, _FOOTER + 54, explanation, colour=_FAINT)
+    """What comes out of a stage."""
+    rule = card.axes(0, _FOOTER + 6, card.inner, 1.5)
+    rule.set(facecolor=_LINE, xticks=[], yticks=[])
+    rule.spines[:].set_visible(False)
+    card.text(0, _FOOTER + 16, number, _NUMBER, _ACCENT, weight="bold")
+    card.text(0, _FOOTER + 60, explanation, colour=_FAINT)
 
 
-def _draw_slides(card: Card, results: Results, names: Sequence[str]) -> None:
-    """Three slides, the first of which goes on to stage 1."""
-    height = (_FOOTER - _BODY - 2 * 12) / 3
+def _draw_slides(card: Card, results: Results, names: Sequence[str], window: tuple[int, int]) -> None:
+    """Three slides; the framed part of the first goes on to stage 1."""
+    height = (_FOOTER - 16 - _BODY - 2 * 12) / 3
     for index, name in enumerate(names[:3]):
         slide = read_image(results.slides / name)
         width = min(card.inner, height * slide.shape[1] / slide.shape[0])
         axes = card.image(slide, (card.inner - width) / 2, _BODY + index * (height + 12), width, height)
         if index == 0:
-            left, side = _window(_boxes(results, slide), slide)
-            axes.add_patch(_frame(left, 0, side, side, _ACCENT, 4))
+            left, side = window
+            axes.add_patch(_frame(left, 0, side, side, _ACCENT, 5)).set_clip_on(False)
     summary = read_json(results.regions / "summary.json")
-    _footer(card, f"{summary['images']} slides", f"made up, {slide.shape[1]} x {slide.shape[0]} px")
+    _footer(card, f"{summary['images']} slides", f"made up, {slide.shape[1]} x {slide.shape[0]}")
 
 
-def _draw_regions(card: Card, results: Results, slide: Image) -> None:
+def _draw_regions(
+    card: Card, results: Results, slide: Pixels, steps: Steps, colours: str, window: tuple[int, int]
+) -> None:
     """Four steps of the filter on the framed part of the slide."""
-    steps = _region_filter(results).steps(slide)
-    left, side = _window(_boxes(results, slide), slide)
+    left, side = window
     pictures = (
         ("smoothed", steps.smoothed),
-        ("few colours", steps.quantised),
+        (colours, steps.quantised),
         ("stain mask", 255 * steps.mask.astype(np.uint8)),
         ("boxes", slide),
     )
     size = (card.inner - 12) / 2
     for index, (title, pixels) in enumerate(pictures):
-        x, y = index % 2 * (size + 12), _BODY + index // 2 * (size + 44)
+        x, y = index % 2 * (size + 12), _BODY + index // 2 * (size + 40)
         axes = card.image(pixels[:side, left : left + side], x, y, size, size)
         card.text(x + size / 2, y + size + 5, title, ha="center")
     for box in steps.regions:
@@ -288,14 +300,14 @@ def _draw_selection(card: Card, results: Results, selection: pd.DataFrame) -> No
     """Distances to the prototypes with their thresholds, and for two prototypes the crops in order of distance."""
     prototypes = read_table(results.selection / PROTOTYPES_FILE, PROTOTYPES)
     _draw_distances(card.axes(34, _BODY + 4, card.inner - 34, 202), selection, prototypes)
-    card.text(4, _BODY + 106, "prototypes by size", colour=_FAINT, rotation=90, va="center", ha="left")
-    card.text(34 + (card.inner - 34) / 2, _BODY + 210, "distance to the nearest prototype", ha="center")
+    card.text(4, _BODY + 106, "prototype size \N{RIGHTWARDS ARROW}", rotation=90, va="center", ha="left")
+    card.text(34 + (card.inner - 34) / 2, _BODY + 210, "distance; bar: threshold of Eq. 8", ha="center")
     top = _BODY + 252
     for prototype in _telling_prototypes(prototypes):
         members = selection[selection["prototype"] == prototype["prototype"]].sort_values("distance")
         _draw_crops(card, results, members, top)
         commonest = max(results.details["classes"], key=lambda name: int(prototype[name]))
-        text = f"{prototype['selected']} of {prototype['candidates']} near a prototype of {commonest}"
+        text = f"{int(prototype['selected'])} of {int(prototype['candidates'])} kept near a {commonest} prototype"
         card.text(0, top + 70, text)
         top += 124
     kept = int(selection["selected"].sum())
@@ -329,18 +341,18 @@ def _draw_crops(card: Card, results: Results, members: pd.DataFrame, top: float)
 
 
 def _draw_pretraining(card: Card, results: Results, selection: pd.DataFrame) -> None:
-    """Three views as pretraining draws them, what the encoder sees of them, and the loss."""
+    """Three selected regions at the size of pretraining, what MAE's encoder may see of them, and the loss."""
     inputs = read_json(results.pretraining / INPUTS_FILE)
-    view, rng = instantiate(inputs["training"]["view"]), np.random.default_rng(0)
+    side, patch_size = inputs["training"]["view"]["size"], inputs["backbone"]["patch_size"]
+    ratio, rng = inputs["method"]["method"]["mask_ratio"], np.random.default_rng(0)
     kept = selection.loc[selection["selected"] == 1, "crop"].to_list()
     size = (card.inner - 2 * 8) / 3
     for index in range(3):
-        pixels = view(read_image(results.regions / kept[index * len(kept) // 3]), rng)
+        pixels = resize(read_image(results.regions / kept[index * len(kept) // 3]), side)
         x = index * (size + 8)
         card.image(pixels, x, _BODY, size, size)
-        ratio = inputs["method"]["method"]["mask_ratio"]
-        card.image(_masked(pixels, inputs["backbone"]["patch_size"], ratio, rng), x, _BODY + size + 8, size, size)
-    card.text(card.inner / 2, _BODY + 2 * size + 14, f"views; {ratio:.0%} of patches hidden", ha="center")
+        card.image(_masked(pixels, patch_size, ratio, rng), x, _BODY + size + 8, size, size)
+    card.text(card.inner / 2, _BODY + 2 * size + 14, f"{ratio:.0%} of patches hidden", ha="center")
     history = read_table(results.pretraining / "history" / "metrics.csv", ["step", "pretrain/loss"])
     history = history.assign(loss=pd.to_numeric(history["pretrain/loss"], errors="coerce")).dropna(subset="loss")
     top = _BODY + 2 * size + 62
@@ -349,7 +361,7 @@ def _draw_pretraining(card: Card, results: Results, selection: pd.DataFrame) -> 
     axes.set(xlim=(0, history["step"].max() + 1), ylim=(0, None), xticks=[], yticks=[])
     axes.spines[["top", "right"]].set_visible(False)
     axes.text(
-        0.97, 0.9, "loss on hidden pixels", transform=axes.transAxes, ha="right", va="top", fontsize=_points(_SMALL)
+        0.98, 0.86, "loss on hidden patches", transform=axes.transAxes, ha="right", va="top", fontsize=_points(_SMALL)
     )
     steps = results.details["pretraining_steps"]
     card.text(card.inner / 2, _FOOTER - 30, f"{steps} steps", ha="center")
@@ -383,20 +395,13 @@ def _draw_metrics(card: Card, results: Results) -> None:
 # What they are made of
 
 
-def _region_filter(results: Results) -> Any:
-    return instantiate(read_json(results.regions / INPUTS_FILE)["filter"])
-
-
-def _boxes(results: Results, slide: Image) -> NDArray[np.int_]:
-    """Boxes of a slide's regions, x, y, width, height, (n, 4)."""
-    return np.array([box[:4] for box in _region_filter(results)(slide)], int).reshape(-1, 4)
-
-
-def _window(boxes: NDArray[np.int_], slide: Image) -> tuple[int, int]:
-    """Left edge and side of the square as high as the slide that holds most boxes."""
+def _window(regions: Sequence[Region], slide: Pixels) -> tuple[int, int]:
+    """Left edge and side of the square as high as the slide that holds most regions whole."""
     height, width = slide.shape[:2]
-    lefts = range(0, max(width - height, 0) + 1)
-    whole = [((boxes[:, 0] >= left) & (boxes[:, 0] + boxes[:, 2] <= left + height)).sum() for left in lefts]
+    whole = [
+        sum(left <= region.x and region.x + region.width <= left + height for region in regions)
+        for left in range(max(width - height, 0) + 1)
+    ]
     return int(np.argmax(whole)), min(height, width)
 
 
@@ -416,18 +421,32 @@ def _telling_prototypes(prototypes: pd.DataFrame) -> list[Any]:
     return [ordered.iloc[row] for row in (0, -1)[: len(ordered)]]
 
 
-def _masked(pixels: Image, patch_size: int, mask_ratio: float, rng: np.random.Generator) -> Image:
-    """An image with a share of its patches hidden at random, as many as `methods.mae.MAE` hides."""
+def _masked(pixels: Pixels, patch_size: int, mask_ratio: float, rng: np.random.Generator) -> Pixels:
+    """An image with patches hidden at random, as many as `methods.mae.MAE` hides."""
     rows, columns = (side // patch_size for side in pixels.shape[:2])
     num_kept = int(rows * columns * (1 - mask_ratio))
     hidden = rng.permutation(rows * columns).reshape(rows, columns) >= num_kept
-    hidden = hidden.repeat(patch_size, axis=0).repeat(patch_size, axis=1)
-    return np.where(hidden[:, :, None], np.uint8(_HIDDEN), pixels)
+    masked = pixels.copy()
+    masked[hidden.repeat(patch_size, axis=0).repeat(patch_size, axis=1)] = _HIDDEN
+    return masked
 
 
-def _greyed(pixels: Image) -> Image:
+def _greyed(pixels: Pixels) -> Pixels:
     grey = pixels.mean(axis=2, keepdims=True).repeat(3, axis=2)
-    return (0.5 * grey + 0.5 * 255).astype(np.uint8)
+    greyed: Pixels = (0.5 * grey + 0.5 * 255).astype(np.uint8)
+    return greyed
+
+
+def _rounded(x: float, y: float, width: float, height: float, radius: float, **style: Any) -> FancyBboxPatch:
+    return FancyBboxPatch((x, y), width, height, boxstyle=f"round,pad=0,rounding_size={radius}", **style)
+
+
+def _arrow(start: float, tip: float, y: float) -> Polygon:
+    """A block arrow to the right."""
+    neck, half, head = tip - 15, 5, 15
+    upper = [(start, -half), (neck, -half), (neck, -head)]
+    outline = [*upper, (tip, 0), *((x, -above) for x, above in reversed(upper))]
+    return Polygon([(x, y + above) for x, above in outline], color=_ACCENT, linewidth=0)
 
 
 def _frame(x: float, y: float, width: float, height: float, colour: str, thickness: float) -> Rectangle:

@@ -6,6 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -79,8 +80,9 @@ def _cut(root: Path, part: pd.DataFrame, output: Path) -> pd.DataFrame | dict[st
 
 def _in_whole_pixels(part: pd.DataFrame, width: int, height: int) -> pd.DataFrame:
     boxes = part[list(BOX)].fillna({"x": 0, "y": 0, "width": width, "height": height})
-    # Edges are rounded, not sizes, so that a box inside its image stays inside.
-    left, top = boxes["x"].round(), boxes["y"].round()
-    right, bottom = (boxes["x"] + boxes["width"]).round(), (boxes["y"] + boxes["height"]).round()
+    # Edges are rounded, not sizes, so that a box inside its image stays inside; halves go up, so that a whole width
+    # stays as it is.
+    left, top = np.floor(boxes["x"] + 0.5), np.floor(boxes["y"] + 0.5)
+    right, bottom = np.floor(boxes["x"] + boxes["width"] + 0.5), np.floor(boxes["y"] + boxes["height"] + 0.5)
     rounded = part.assign(x=left, y=top, width=right - left, height=bottom - top)
     return rounded.astype(dict.fromkeys(BOX, int))
