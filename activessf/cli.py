@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 import warnings
@@ -69,6 +70,7 @@ def canonical(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
       mixtures become lists of quoted numbers.
     - For every other key outside `hydra.`, a value that is a comma list of whole numbers with at least one
       range `a..b` becomes the plain list: `seed=0..2` becomes `seed=0,1,2`. Quoted, it stays a text.
+    - A value `~/...` has the home folder put in: shells do that only at the beginning of a word.
     - Flags such as -m and `--cfg job` move to the front with their values: argparse refuses those that stand
       between overrides.
 
@@ -108,6 +110,7 @@ def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
         Exception: Whatever else the stage raised; in a sweep and under HYDRA_FULL_ERROR=1 mistakes too.
     """
     try:
+        _refuse_a_sweep_as_one_run()
         with _warnings_told():
             result = stage(config)
     except SystemExit as error:
@@ -127,9 +130,10 @@ def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
 def start(main: Callable[[], Any], conf: Path = CONF) -> None:
     """Run a script: `start(main)` under `if __name__ == "__main__":`, where `main` is the function under `@hydra.main`.
 
-    Rewrites `sys.argv` by `canonical`, exports ACTIVESSF_ROOT (the repository, absolute), ACTIVESSF_PROCESS (this
-    process's id) and the repository on PYTHONPATH for the processes that launchers start, and ends in one sentence and
-    exit status 2 where the user gave something that can't be used. HYDRA_FULL_ERROR=1 adds the traceback.
+    Rewrites `sys.argv` by `canonical` and ends in one sentence and exit status 2 where the user gave something that
+    can't be used; HYDRA_FULL_ERROR=1 adds the traceback. For the configuration, and for the processes that launchers
+    start, it exports ACTIVESSF_ROOT (the repository, absolute), ACTIVESSF_PROCESS (this process's id),
+    ACTIVESSF_COMMAND (the command line as typed) and the repository on PYTHONPATH.
 
     Args:
         main: Takes no argument: Hydra reads the command line.
@@ -139,6 +143,7 @@ def start(main: Callable[[], Any], conf: Path = CONF) -> None:
         SystemExit: Status 2 after a user's mistake, 1 after another error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     _export_environment(conf.parent)
+    os.environ["ACTIVESSF_COMMAND"] = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
     try:
         sys.argv[1:] = canonical(sys.argv[1:], conf)
         with _mistakes_reported(conf):
@@ -222,6 +227,8 @@ def _canonical_override(override: str, conf: Path) -> str:
     key = _group_of(match["key"], value, conf)
     if value is not None and not key.startswith("hydra."):
         value = _canonical_value(key, value, conf)
+    if value is not None and value.startswith("~/"):
+        value = os.path.expanduser(value)
     return f"{match['prefix']}{key}{match['package'] or ''}" + ("" if value is None else f"={value}")
 
 
@@ -342,6 +349,17 @@ def _full_errors() -> bool:
 def _fail(sentence: str, error: BaseException) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(MISTAKE_STATUS) from error
+
+
+def _refuse_a_sweep_as_one_run() -> None:
+    if not HydraConfig.initialized() or _in_sweep():
+        return
+    params = HydraConfig.get().sweeper.get("params")
+    if params:
+        raise InputError(
+            f"This configuration is a sweep over {', '.join(map(str, params))}; add -m to run it whole, as in: "
+            "python train.py experiment=demo -m."
+        )
 
 
 def _in_sweep() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -9,6 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from activessf.errors import InputError
+
+_MOST_FOLDS = 5  # the config group `fold` has the options 0 to 4
 
 
 def build(node: Any, **arguments: Any) -> Any:
@@ -45,3 +48,51 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         result.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return result
+
+
+def check_settings(config: DictConfig) -> None:
+    """Check the settings that no constructor checks, before anything runs.
+
+    Raises:
+        InputError: Names the setting, the value found and what it may be.
+    """
+    folds, fold = config.data.num_folds, config.fold.index
+    _require(_is_integer(folds) and 2 <= folds <= _MOST_FOLDS, "data.num_folds", folds, f"be 2 to {_MOST_FOLDS}")
+    if fold >= folds:
+        raise InputError(f"fold={fold} is none of the {folds} folds (data.num_folds).")
+    _require(_is_integer(config.seed) and 0 <= config.seed < 2**32, "seed", config.seed, "be a whole number, 0 or more")
+    workers, cache = config.num_workers, config.cache_gib
+    _require(workers is None or _is_integer(workers) and workers >= 0, "num_workers", workers, "be null, 0 or more")
+    _require(_is_number(cache) and cache >= 0, "cache_gib", cache, "be 0 or more")
+    size, patch = config.recipe.image_size, config.recipe.patch_size
+    _require(_is_integer(size) and size >= 1, "recipe.image_size", size, "be a whole number of pixels")
+    _require(_is_integer(patch) and patch >= 1, "recipe.patch_size", patch, "be a whole number of pixels")
+    if size % patch:
+        raise InputError(f"recipe.image_size={size} must be a multiple of recipe.patch_size={patch}.")
+    for stage in ("pretraining", "finetuning"):
+        _check_training(f"recipe.{stage}", config.recipe[stage])
+    for key in ("layer_decay", "finetuning_layer_decay"):
+        decay = config.ssl_method[key]
+        _require(decay is None or _is_number(decay) and 0 < decay <= 1, f"ssl_method.{key}", decay, "lie in (0, 1]")
+
+
+def _check_training(name: str, recipe: DictConfig) -> None:
+    batch, rate = recipe.batch_size, recipe.base_lr
+    _require(_is_integer(batch) and batch >= 1, f"{name}.batch_size", batch, "be a whole number, 1 or more")
+    _require(_is_number(rate) and rate > 0, f"{name}.base_lr", rate, "be a number above 0")
+    for key in ("epochs", "steps", "warmup_epochs", "warmup_steps", "min_lr", "weight_decay"):
+        value = recipe[key]
+        _require(value is None or _is_number(value) and value >= 0, f"{name}.{key}", value, "be a number, 0 or more")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(holds: bool, name: str, value: Any, must: str) -> None:
+    if not holds:
+        raise InputError(f"{name}={value} must {must}.")

@@ -22,7 +22,7 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
-from activessf.configuration import build, flat, plain, without
+from activessf.configuration import build, check_settings, flat, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.datasets import ImageFiles, View
@@ -67,6 +67,7 @@ _VERSIONS = {
 
 # What does not change a result: where it goes, who watches, which machine works.
 _NO_PART_IN_RESULTS = ("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer")
+_NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
 _NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
 
 
@@ -112,11 +113,10 @@ class Pipeline:
         Raises:
             InputError: A fold that there isn't, an unusable source of data, or missing pretrained weights.
         """
+        check_settings(config)
         self.config = config
-        self.output_dir = Path(config.paths.output_dir).expanduser().absolute()
+        self.output_dir = Path(config.paths.output_dir).absolute()
         self.fold: int = config.fold.index
-        if self.fold >= config.data.num_folds:
-            raise InputError(f"fold={self.fold} is none of the {config.data.num_folds} folds (data.num_folds).")
         self.source: Source = build(without(config.data, "name", "num_folds"))
         self.seed: int = config.seed
         self.num_workers = _default_workers() if config.num_workers is None else int(config.num_workers)
@@ -214,23 +214,19 @@ class Pipeline:
             "fold": None if scope == "all" else self.fold,
             "seed": self.seed,
         }
-        if strategy.needs_features:
+        if self._needs_features:
             inputs["features"] = self._extractor.identity()
 
         def make(folder: Path) -> None:
             regions = self._candidates(scope)
             labeled = self.labeled if scope == "all" else training_and_test(self.labeled, self.fold)[0]
-            cell_features = region_features = None
-            if strategy.needs_features:
-                cell_features = self._features(self.cells, CELLS_FILE)
-                region_features = self._features(self.regions, REGIONS_FILE)
             select_regions(
                 strategy,
-                _rows(cell_features, labeled["crop"]),
+                self._features(self.cells, CELLS_FILE, labeled["crop"]),
                 labeled["label"].to_numpy(str),
                 self.source.classes,
                 list(regions["crop"]),
-                _rows(region_features, regions["crop"]),
+                self._features(self.regions, REGIONS_FILE, regions["crop"]),
                 self.seed,
                 folder,
             )
@@ -243,6 +239,10 @@ class Pipeline:
             return None
         strategy: Strategy = build(without(self.config.selection, *_NO_PART_IN_SELECTION))
         return strategy
+
+    @property
+    def _needs_features(self) -> bool:
+        return self._strategy is not None and self._strategy.needs_features
 
     def _candidates(self, scope: str) -> pd.DataFrame:
         if scope not in ("train_fold", "all"):
@@ -258,17 +258,20 @@ class Pipeline:
     @cached_property
     def _extractor(self) -> FeatureExtractor:
         extractor: FeatureExtractor = build(self.config.selection.features)
+        extractor.check_checkpoint()
         if not all(self._feature_artifact(part, "", extractor).ready for part in (self.cells, self.regions)):
             extractor.check()
         return extractor
 
-    def _features(self, part: Artifact, table: str) -> dict[str, NDArray[np.float32]]:
-        """Features of the crops of a stage result, by crop."""
-        crops = list(read_table(part.obtain() / table, ["crop"])["crop"])
-        if not crops:
-            return {}
+    def _features(self, part: Artifact, table: str, crops: pd.Series[str]) -> NDArray[np.float32]:
+        """Features of some of the crops of a stage result, (n, d)."""
+        if not self._needs_features or crops.empty:
+            return np.zeros((len(crops), 0), np.float32)
+        known = pd.Index(read_table(part.obtain() / table, ["crop"])["crop"])
         folder = self._feature_artifact(part, table, self._extractor).obtain()
-        return dict(zip(crops, np.load(folder / FEATURES_FILE, allow_pickle=False), strict=True))
+        features: NDArray[np.float32] = np.load(folder / FEATURES_FILE, mmap_mode="r", allow_pickle=False)
+        chosen: NDArray[np.float32] = features[known.get_indexer(crops)]
+        return chosen
 
     def _feature_artifact(self, part: Artifact, table: str, extractor: FeatureExtractor) -> Artifact:
         inputs = {"version": _VERSIONS["features"], "images": part.name, "extractor": extractor.identity()}
@@ -285,12 +288,18 @@ class Pipeline:
     # Stage 3
 
     def pretraining_images(self) -> list[Path]:
-        """The images that pretraining sees: selected regions, or whole slides, none of which holds a test cell."""
+        """The images that pretraining sees: selected regions, or whole slides.
+
+        None comes from an image with a test cell of the fold, unless `selection.scope=all` asked for that.
+        """
         if self.config.selection.pool == "slides":
             readable = set(read_table(self.slides.obtain() / SLIDES_FILE, ["image"])["image"])
             pool = [name for name in self._pool() if name in readable]
             if not pool:
-                raise InputError("Every slide holds a test cell of this fold, so there is nothing to pretrain on.")
+                raise InputError(
+                    "Every slide holds a test cell of this fold, so there is nothing to pretrain on; give the cells "
+                    "their groups (patient or slide), or add slides without labeled cells."
+                )
             return [self.source.root / name for name in pool]
         self.selection.obtain()
         regions = self.regions.obtain()
@@ -309,7 +318,7 @@ class Pipeline:
             "method": plain(self.config.ssl_method),
             "backbone": plain(self.config.backbone),
             "training": plain(self.config.recipe.pretraining),
-            "precision": str(self.config.trainer.get("precision")),
+            "trainer": without(self.config.trainer, *_NO_PART_OF_TRAINER),
             "seed": self.seed,
         }
         label = f"{self.config.data.name}-{self.config.ssl_method.name}-{self.config.selection.name}"
@@ -317,7 +326,8 @@ class Pipeline:
 
     def _pretrain(self, images: list[Path], folder: Path) -> None:
         recipe, method = self.config.recipe.pretraining, self._method()
-        method.optimization = self._optimization(recipe, len(images), self.config.ssl_method.betas)
+        ssl = self.config.ssl_method
+        method.optimization = self._optimization(recipe, len(images), ssl.betas, ssl.layer_decay)
         pretrain(method, images, build(recipe.view), self._runner, self.config.ssl_method.name, folder)
 
     def _method(self) -> SelfSupervisedMethod:
@@ -331,22 +341,26 @@ class Pipeline:
     def run_inputs(self) -> dict[str, Any]:
         """What a run depends on, without the fold: runs that agree in it are the folds of one configuration."""
         settings = without(self.config, *_NO_PART_IN_RESULTS)
-        if self.config.ssl_method.method is None:
-            # Without pretraining nothing of stages 1 to 3 has a part in the result.
-            for unused in ("regions", "selection"):
-                settings.pop(unused)
-            settings["recipe"].pop("feature_image_size")
-            settings["recipe"].pop("pretraining")
-        elif self._strategy is None or not self._strategy.needs_features:
-            settings["selection"].pop("features")
-            settings["recipe"].pop("feature_image_size")
+        settings["trainer"] = without(self.config.trainer, *_NO_PART_OF_TRAINER)
         settings["data"] = {
             "name": self.config.data.name,
             "num_folds": self.config.data.num_folds,
+            "classes": list(self.source.classes),
             "cells": self.cells.name,
-            "slides": files_fingerprint(self.source.root, self.source.slides),
         }
-        settings["precision"] = str(self.config.trainer.get("precision"))
+        # Settings of stages that have no part in the result would tell equal runs apart.
+        if self.config.ssl_method.method is None:
+            for unused in ("regions", "selection"):
+                del settings[unused]
+            del settings["recipe"]["pretraining"], settings["recipe"]["feature_image_size"]
+            return {"version": _VERSIONS["finetuning"], "settings": settings}
+        settings["data"]["slides"] = files_fingerprint(self.source.root, self.source.slides)
+        if self._strategy is None:
+            del settings["regions"], settings["selection"]["scope"]
+        if not self._needs_features:
+            del settings["selection"]["features"], settings["recipe"]["feature_image_size"]
+        else:
+            del settings["selection"]["features"]["batch_size"]
         return {"version": _VERSIONS["finetuning"], "settings": settings}
 
     @cached_property
@@ -382,10 +396,19 @@ class Pipeline:
 
     def _check_networks(self) -> None:
         """Refuse a backbone that doesn't fit the method, or weights that aren't at hand, before anything long runs."""
+        if self.config.backbone.pretrained and self.config.ssl_method.method is not None:
+            raise InputError(
+                f"backbone.pretrained=true has no effect with ssl={self.config.ssl_method.name}, which pretrains from "
+                "scratch; leave it away, or use ssl=none."
+            )
         if self.config.backbone.pretrained:
             check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
+        build(self.config.recipe.finetuning.view)
         if self.config.ssl_method.method is not None:
             self._method()
+            build(self.config.recipe.pretraining.view)
+            if self._needs_features:
+                self._extractor.check_checkpoint()
 
     def _finetune(self, pretrained: Path | None, folder: Path) -> None:
         recipe, classes = self.config.recipe.finetuning, self.source.classes
@@ -398,7 +421,9 @@ class Pipeline:
         if pretrained is not None:
             # Classification pools the patch tokens and norms after that: fc_norm is fresh, the encoder's norm unused.
             load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh=("fc_norm.", "norm."))
-        module = Finetuning(network, build(self.config.loss), self._optimization(recipe, len(training), recipe.betas))
+        decay = self.config.ssl_method.finetuning_layer_decay
+        optimization = self._optimization(recipe, len(training), recipe.betas, decay)
+        module = Finetuning(network, build(self.config.loss), optimization)
         probabilities = finetune(
             module,
             self._cell_images(training, build(recipe.view)),
@@ -429,7 +454,7 @@ class Pipeline:
             "title": self.title,
             "settings": flat(self.run_inputs["settings"]),
             "seed": self.seed,
-            "scope": None if pretrained is None else self.config.selection.scope,
+            "scope": None if pretrained is None or self._strategy is None else self.config.selection.scope,
             "classes": list(self.source.classes),
             "rare": list(self.source.rare),
             "common": list(self.source.common),
@@ -459,14 +484,14 @@ class Pipeline:
             seed=self.seed,
         )
 
-    def _optimization(self, recipe: DictConfig, num_images: int, betas: Any) -> Optimization:
+    def _optimization(self, recipe: DictConfig, num_images: int, betas: Any, layer_decay: float) -> Optimization:
         total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
         return Optimization(
             optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
             base_lr=recipe.base_lr,
             batch_size=recipe.batch_size,
             weight_decay=recipe.weight_decay,
-            layer_decay=recipe.layer_decay,
+            layer_decay=layer_decay,
             min_lr=recipe.min_lr,
             warmup_steps=num_warmup_steps(
                 num_images, recipe.batch_size, recipe.warmup_epochs, recipe.warmup_steps, total
@@ -484,12 +509,6 @@ class Pipeline:
             config={**self.run_inputs["settings"], "fold": self.fold},
         )
         return loggers
-
-
-def _rows(features: dict[str, NDArray[np.float32]] | None, crops: pd.Series[str]) -> NDArray[np.float32]:
-    if not features:
-        return np.zeros((len(crops), 0), np.float32)
-    return np.stack([features[crop] for crop in crops]) if len(crops) else np.zeros((0, 0), np.float32)
 
 
 def _default_workers() -> int:

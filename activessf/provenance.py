@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
-import shlex
 import subprocess
-import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,7 +32,7 @@ def provenance() -> dict[str, Any]:
     return {
         "choices": {group: str(chosen[group]) for group in _GROUPS if group in chosen},
         "overrides": [] if hydra is None else list(hydra.overrides.task),
-        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": os.environ.get("ACTIVESSF_COMMAND"),  # as typed; set by the scripts
         "versions": versions(),
         "git": git_revision(),
     }

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from activessf.errors import InputError
+
 _TRIES = 10
 
 
@@ -35,6 +37,17 @@ class RandomView:
     quarter_turns: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values, which come from a user's configuration."""
+        if self.size < 1:
+            raise InputError(f"A view of size={self.size} pixels can't be made.")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise InputError(
+                f"view.scale={list(self.scale)} must be two shares of the area, 0 < lowest <= highest <= 1."
+            )
+        if len(self.ratio) != 2 or not 0 < self.ratio[0] <= self.ratio[1]:
+            raise InputError(f"view.ratio={list(self.ratio)} must be two aspect ratios, 0 < lowest <= highest.")
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """One view, uint8 RGB (size, size, 3), of an image, uint8 RGB (H, W, 3)."""

@@ -134,6 +134,7 @@ def _loader(images: ImageFiles, sampler: EpochSampler, batch_size: int, num_work
         sampler=sampler,
         num_workers=num_workers,
         drop_last=drop_last,
+        persistent_workers=num_workers > 0,  # with their caches; an epoch can be a few batches
         pin_memory=torch.cuda.is_available(),
         # A generator of its own: making an iterator draws from it, not from the stream that masks and dropout use.
         generator=torch.Generator().manual_seed(images.seed),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from activessf.errors import InputError
 from activessf.training.optimization import Optimization, top_learning_rate
 
 
@@ -39,11 +37,6 @@ class SelfSupervisedMethod(LightningModule):
         """Loss of one batch of views."""
         views, _ = batch
         loss: Tensor = self(views, self.global_step / self.optimization.total_steps)
-        if not math.isfinite(loss.item()):
-            raise InputError(
-                f"The pretraining loss is {loss.item()} at optimiser step {self.global_step}; lower the learning rate "
-                "(recipe.pretraining.base_lr) or train in 32-bit precision (trainer.precision=32-true)."
-            )
         self.log("pretrain/loss", loss, batch_size=len(views))
         self.log("pretrain/lr", top_learning_rate(self))
         return loss

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+import cv2
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
@@ -91,9 +92,9 @@ def _process(root: Path, region_filter: RegionFilter, output: Path, item: tuple[
     name, prefix = item
     try:
         image = read_image(root / name)
-    except InputError as error:
-        return _Result(name, [], str(error))
-    regions = region_filter(image)
+        regions = region_filter(image)
+    except (InputError, cv2.error, MemoryError) as error:  # one odd slide must not cost the other thousands
+        return _Result(name, [], str(error) or type(error).__name__)
     for index, region in enumerate(regions):
         write_png(crop(image, region.x, region.y, region.width, region.height), output / _crop_name(prefix, index))
     return _Result(name, regions, None)

@@ -24,8 +24,10 @@ class ActiveSSF:
     Attributes:
         alpha: Exponent of Eq. 8.
         bounds: Where LB and UB come from, see `distance_bounds`.
-        lower: LB of `fixed` bounds, or its quantile.
-        upper: UB of `fixed` bounds, or its quantile.
+        lower: LB of `fixed` bounds, feature units.
+        upper: UB of `fixed` bounds.
+        lower_quantile: LB of `quantile` bounds, a share of the members.
+        upper_quantile: UB of `quantile` bounds.
         assignment: `nearest`: a candidate is tested against its nearest prototype (Eq. 7, 9). `any`: against every
             prototype, and kept if one takes it (the loop of Algorithm 1).
         prototypes: `kmeans` over all labeled cells (the paper) or `per_class`.
@@ -37,6 +39,8 @@ class ActiveSSF:
     bounds: Bounds
     lower: float
     upper: float
+    lower_quantile: float
+    upper_quantile: float
     assignment: Literal["nearest", "any"]
     prototypes: Literal["kmeans", "per_class"]
     num_prototypes: int | None
@@ -44,16 +48,28 @@ class ActiveSSF:
 
     needs_features = True
 
+    def __post_init__(self) -> None:
+        """Check the values, which come from a user's configuration."""
+        if not isinstance(self.alpha, int | float) or not self.alpha >= 0:
+            raise InputError(f"selection.alpha={self.alpha} must be a number, 0 or more (Eq. 8).")
+        if self.assignment not in ("nearest", "any"):
+            raise InputError(f"selection.assignment={self.assignment} is neither nearest nor any.")
+        if self.prototypes not in ("kmeans", "per_class"):
+            raise InputError(f"selection.prototypes={self.prototypes} is neither kmeans nor per_class.")
+
     def select(
         self, labeled: FloatArray, labels: NDArray[np.str_], classes: list[str], candidates: FloatArray, seed: int
     ) -> Selection:
         """Choose among candidates; see `Strategy.select`."""
-        if self.assignment not in ("nearest", "any"):
-            raise InputError(f"selection.assignment={self.assignment} is neither nearest nor any.")
         found = self._prototypes(labeled, labels, classes, seed)
         own_distances = distances(labeled, found.centres)[np.arange(len(labeled)), found.members]
         lower, upper = distance_bounds(
-            own_distances, found.members, len(found.centres), self.bounds, self.lower, self.upper
+            own_distances,
+            found.members,
+            len(found.centres),
+            self.bounds,
+            (self.lower, self.upper),
+            (self.lower_quantile, self.upper_quantile),
         )
         limits = thresholds(lower, upper, found.sizes, self.alpha)
         away = distances(candidates, found.centres)
@@ -80,10 +96,8 @@ class ActiveSSF:
     def _prototypes(self, labeled: FloatArray, labels: NDArray[np.str_], classes: list[str], seed: int) -> Prototypes:
         if self.prototypes == "per_class":
             return per_class_prototypes(labeled, labels, classes, self.prototypes_per_class, seed)
-        if self.prototypes == "kmeans":
-            count = len(classes) if self.num_prototypes is None else self.num_prototypes
-            return kmeans_prototypes(labeled, count, seed)
-        raise InputError(f"selection.prototypes={self.prototypes} is neither kmeans nor per_class.")
+        count = len(classes) if self.num_prototypes is None else self.num_prototypes
+        return kmeans_prototypes(labeled, count, seed)
 
 
 def _composition(found: Prototypes, labels: NDArray[np.str_], classes: list[str]) -> dict[str, FloatArray | IntArray]:

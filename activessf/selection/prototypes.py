@@ -14,6 +14,7 @@ from activessf.errors import InputError
 from activessf.selection.strategy import FloatArray, IntArray
 
 _RESTARTS = 10
+_CHUNK = 10_000
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,12 @@ def per_class_prototypes(
 def distances(features: FloatArray, centres: FloatArray) -> FloatArray:
     """Euclidean distance of every feature to every centre (Eq. 7), (n, K).
 
-    Computed from differences, not from squares and dot products, whose cancellation would blur small distances.
+    Computed from differences, not from squares and dot products, whose cancellation would blur small distances; a
+    chunk of features at a time, since there may be millions.
     """
     result = np.empty((len(features), len(centres)))
-    for k, centre in enumerate(centres):
-        result[:, k] = np.linalg.norm(features.astype(np.float64) - centre.astype(np.float64), axis=1)
+    for start in range(0, len(features), _CHUNK):
+        chunk = np.asarray(features[start : start + _CHUNK], np.float64)
+        for k, centre in enumerate(centres):
+            result[start : start + _CHUNK, k] = np.linalg.norm(chunk - centre, axis=1)
     return result

@@ -17,7 +17,12 @@ Bounds = Literal["cluster", "fixed", "quantile"]
 
 
 def distance_bounds(
-    own_distances: FloatArray, members: IntArray, num_prototypes: int, bounds: Bounds, lower: float, upper: float
+    own_distances: FloatArray,
+    members: IntArray,
+    num_prototypes: int,
+    bounds: Bounds,
+    fixed: tuple[float, float],
+    quantiles: tuple[float, float],
 ) -> tuple[FloatArray, FloatArray]:
     """LB and UB of every prototype.
 
@@ -26,10 +31,10 @@ def distance_bounds(
         members: Its prototype, (n,).
         num_prototypes: K.
         bounds: `cluster`: smallest and largest distance of the cluster's own members (the paper, II.C.2). `fixed`:
-            `lower` and `upper` themselves (III.B: 17 +- 2, unnormalised ResNet-50 features). `quantile`: the `lower`
-            and `upper` quantiles of the members' distances (ours).
-        lower: See `bounds`; not used by `cluster`.
-        upper: See `bounds`; not used by `cluster`.
+            the two distances in `fixed` (III.B: 17 +- 2, unnormalised ResNet-50 features). `quantile`: the two
+            `quantiles` of the members' distances (ours).
+        fixed: LB and UB of `fixed`, feature units.
+        quantiles: LB and UB of `quantile`, in 0-1.
 
     Returns:
         LB and UB, (K,) each.
@@ -39,13 +44,17 @@ def distance_bounds(
     """
     if bounds not in ("cluster", "fixed", "quantile"):
         raise InputError(f"selection.bounds={bounds} is none of cluster, fixed, quantile.")
-    if bounds != "cluster" and not 0 <= lower <= upper:
-        raise InputError(f"selection.lower={lower} and selection.upper={upper} must satisfy 0 <= lower <= upper.")
-    if bounds == "quantile" and upper > 1:
-        raise InputError(f"selection.upper={upper} is no quantile: with selection.bounds=quantile it is at most 1.")
     if bounds == "fixed":
-        return np.full(num_prototypes, float(lower)), np.full(num_prototypes, float(upper))
-    low, high = (lower, upper) if bounds == "quantile" else (0.0, 1.0)
+        if not 0 <= fixed[0] <= fixed[1]:
+            raise InputError(
+                f"selection.lower={fixed[0]} and selection.upper={fixed[1]} must satisfy 0 <= lower <= upper."
+            )
+        return np.full(num_prototypes, float(fixed[0])), np.full(num_prototypes, float(fixed[1]))
+    low, high = quantiles if bounds == "quantile" else (0.0, 1.0)
+    if not 0 <= low <= high <= 1:
+        raise InputError(
+            f"selection.lower_quantile={low} and selection.upper_quantile={high} must satisfy 0 <= lower <= upper <= 1."
+        )
     per_prototype = [np.quantile(own_distances[members == k], [low, high]) for k in range(num_prototypes)]
     result = np.array(per_prototype)
     return result[:, 0], result[:, 1]

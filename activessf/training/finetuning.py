@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from activessf.data.datasets import ImageFiles
-from activessf.errors import InputError
 from activessf.training.optimization import Optimization, top_learning_rate
 from activessf.training.running import Runner, say_if_long
 
@@ -45,11 +44,6 @@ class Finetuning(LightningModule):
         """Loss of one batch of images and class indices."""
         images, targets = batch
         loss: Tensor = self.loss(self.network(images), targets)
-        if not loss.isfinite():
-            raise InputError(
-                f"The fine-tuning loss is {loss.item()} at optimiser step {self.global_step}; lower the learning rate "
-                "(recipe.finetuning.base_lr) or train in 32-bit precision (trainer.precision=32-true)."
-            )
         self.log("train/loss", loss, batch_size=len(images))
         self.log("train/lr", top_learning_rate(self))
         return loss

@@ -34,6 +34,7 @@ _HABITS = (
 HISTORY_FOLDER = "history"
 _LONG_HOURS = 12.0
 _TIMED_IMAGES = 4
+_STEPS_BETWEEN_LOOKS = 10
 
 
 class StepProgress(Callback):
@@ -83,6 +84,33 @@ def num_warmup_steps(num_images: int, batch_size: int, epochs: float | None, ste
     if steps is None:
         steps = round((epochs or 0) * max(1, num_images // batch_size))
     return min(steps, total)
+
+
+class FiniteLoss(Callback):
+    """Stops a training whose loss is no number any more, instead of going on for days.
+
+    Args:
+        description: The stage, for the message.
+        total_steps: Length of the training; its last step is always looked at.
+    """
+
+    def __init__(self, description: str, total_steps: int) -> None:
+        self._description = description
+        self._total_steps = total_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss now and then: every look waits for the GPU."""
+        step = trainer.global_step
+        if step % _STEPS_BETWEEN_LOOKS and step < self._total_steps:
+            return
+        loss = outputs["loss"]
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"{self._description}: the loss is {loss.item()} at optimiser step {step}; lower the recipe's base_lr, "
+                "or train in 32-bit precision (trainer.precision=32-true)."
+            )
 
 
 @dataclass(frozen=True)
@@ -135,7 +163,7 @@ class Runner:
             max_steps=total_steps,
             max_epochs=-1,
             logger=[history, *self.loggers()],
-            callbacks=[StepProgress(description, total_steps)],
+            callbacks=[StepProgress(description, total_steps), FiniteLoss(description, total_steps)],
             enable_progress_bar=False,
             enable_checkpointing=False,
             default_root_dir=directory,
@@ -143,15 +171,25 @@ class Runner:
         )
         if trainer.world_size > 1:
             raise InputError(
-                f"One run uses one device, but trainer.devices asks for {trainer.world_size}; give every fold a device "
-                "of its own instead (a sweep with -m and hydra/launcher=joblib)."
+                f"One run uses one device, but trainer.devices asks for {trainer.world_size}; run the folds side by "
+                "side instead, each with a device of its own (CUDA_VISIBLE_DEVICES=0 python train.py fold=0 ...)."
             )
         started = time.monotonic()
         with _habits_unsaid():
-            trainer.fit(module, training_loader(images, batch_size, self.num_workers))
+            trainer.fit(module, training_loader(images, self._device_batch(batch_size, trainer), self.num_workers))
         if trainer.interrupted:
             raise KeyboardInterrupt  # Lightning ends quietly on Ctrl-C; nothing half-trained may pass for a result
         return time.monotonic() - started
+
+    def _device_batch(self, batch_size: int, trainer: Trainer) -> int:
+        """Images at a time: the global batch is reached by accumulating gradients."""
+        parts = trainer.accumulate_grad_batches
+        if batch_size % parts:
+            raise InputError(
+                f"trainer.accumulate_grad_batches={parts} does not divide the batch of {batch_size} images; choose one "
+                "that does."
+            )
+        return batch_size // parts
 
     def predict(self, module: LightningModule, images: ImageFiles, batch_size: int) -> Tensor:
         """Class probabilities of all images, in their order, (n, classes), float64 on the CPU, rows summing to 1."""

@@ -30,23 +30,23 @@ def picture(path: Path, width: int = 8, height: int = 6) -> None:
 
 
 def folder(root: Path | str | None, **changes: Any) -> Source:
-    arguments = {"cells": "cells", "slides": "slides", "classes": None, "group_pattern": None, "rare": [], "common": []}
+    arguments: dict[str, Any] = {"cells": "cells", "slides": "slides", "classes": None, "group_pattern": None, "rare": [], "common": []}
     return folder_source(None if root is None else str(root), **(arguments | changes))
 
 
 def manifest(root: Path | str | None, **changes: Any) -> Source:
-    arguments = {"cells": "cells.csv", "slides": "slides", "classes": None, "rare": [], "common": []}
+    arguments: dict[str, Any] = {"cells": "cells.csv", "slides": "slides", "classes": None, "rare": [], "common": []}
     return manifest_source(None if root is None else str(root), **(arguments | changes))
 
 
 def bccd_fields(root: Path | str | None, **changes: Any) -> Source:
-    arguments = {"images": "images", "annotations": "boxes", "subtypes": "subtypes.csv", "box_name": "WBC"}
+    arguments: dict[str, Any] = {"images": "images", "annotations": "boxes", "subtypes": "subtypes.csv", "box_name": "WBC"}
     arguments |= {"classes": None, "rare": [], "common": []}
     return bccd_source(None if root is None else str(root), **(arguments | changes))
 
 
 def chula_fields(root: Path | str | None, **changes: Any) -> Source:
-    arguments = {"images": "images", "labels": "labels", "box_size": 80, "classes": ["round", "long"]}
+    arguments: dict[str, Any] = {"images": "images", "labels": "labels", "box_size": 80, "classes": ["round", "long"]}
     return chula_rbc12_source(None if root is None else str(root), **(arguments | {"rare": [], "common": []} | changes))
 
 

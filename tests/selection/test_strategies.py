@@ -13,8 +13,8 @@ from activessf.selection.random import RandomRegions
 from activessf.selection.stage import select_regions, selected_crops
 
 PAPER = {
-    "alpha": 1.0, "bounds": "cluster", "lower": 15, "upper": 19, "assignment": "nearest", "prototypes": "kmeans",
-    "num_prototypes": None, "prototypes_per_class": 1,
+    "alpha": 1.0, "bounds": "cluster", "lower": 15, "upper": 19, "lower_quantile": 0.05, "upper_quantile": 0.95,
+    "assignment": "nearest", "prototypes": "kmeans", "num_prototypes": None, "prototypes_per_class": 1,
 }  # fmt: skip
 
 # Two clusters on a line. Centre 0 owns four cells at distances 1, 1, 2, 2; centre 100 owns two, both at distance 3.
@@ -52,7 +52,7 @@ def test_any_assignment_is_algorithm_1_and_nearest_keeps_no_more():
     rng = np.random.default_rng(0)
     labeled, candidates = rng.normal(size=(60, 3)), rng.normal(size=(200, 3))
     labels = np.array(["a", "b", "c"])[rng.integers(3, size=60)]
-    settings = {**PAPER, "num_prototypes": 5, "bounds": "quantile", "lower": 0.1, "upper": 0.9}
+    settings = {**PAPER, "num_prototypes": 5, "bounds": "quantile", "lower_quantile": 0.1, "upper_quantile": 0.9}
     chosen = ActiveSSF(**{**settings, "assignment": "any"}).select(labeled, labels, ["a", "b", "c"], candidates, 0)
     found = KMeans(5, n_init=10, random_state=0).fit(labeled)
     expected = naive_algorithm_1(found.cluster_centers_, chosen.prototypes["threshold"], candidates)

@@ -18,7 +18,7 @@ def test_equation_8_by_hand():
 
 
 def test_the_papers_17_plus_minus_2():
-    lower, upper = distance_bounds(np.zeros(3), np.array([0, 0, 1]), 2, "fixed", 15, 19)
+    lower, upper = distance_bounds(np.zeros(3), np.array([0, 0, 1]), 2, "fixed", (15, 19), (0, 1))
     # n = 2 and 1: the largest cluster has 15, the other 15 + 4 (1 - 1/2)^1
     assert thresholds(lower, upper, np.array([2, 1]), alpha=1.0).tolist() == [15.0, 17.0]
 
@@ -26,13 +26,13 @@ def test_the_papers_17_plus_minus_2():
 def test_cluster_bounds_are_the_smallest_and_largest_distance_of_its_own_members():
     own = np.array([3.0, 1.0, 2.0, 7.0, 5.0])
     members = np.array([0, 0, 0, 1, 1])
-    lower, upper = distance_bounds(own, members, 2, "cluster", 0, 0)
+    lower, upper = distance_bounds(own, members, 2, "cluster", (0, 0), (0, 0))
     assert lower.tolist() == [1.0, 5.0] and upper.tolist() == [3.0, 7.0]
 
 
 def test_quantile_bounds_by_hand():
     own = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
-    lower, upper = distance_bounds(own, np.zeros(5, int), 1, "quantile", 0.25, 0.75)
+    lower, upper = distance_bounds(own, np.zeros(5, int), 1, "quantile", (15, 19), (0.25, 0.75))
     assert lower.tolist() == [1.0] and upper.tolist() == [3.0]
 
 
@@ -58,12 +58,16 @@ def test_alpha_zero_gives_every_cluster_its_upper_bound():
 
 
 @pytest.mark.parametrize(
-    ("bounds", "lower", "upper", "message"),
-    [("nearby", 0, 1, "none of cluster"), ("fixed", 3, 2, "lower <= upper"), ("quantile", 0.1, 19, "no quantile")],
+    ("bounds", "fixed", "quantiles", "message"),
+    [
+        ("nearby", (0, 1), (0, 1), "none of cluster"),
+        ("fixed", (3, 2), (0, 1), "lower <= upper"),
+        ("quantile", (0, 1), (0.1, 19), "upper <= 1"),
+    ],
 )
-def test_wrong_bounds_are_refused(bounds, lower, upper, message):
+def test_wrong_bounds_are_refused(bounds, fixed, quantiles, message):
     with pytest.raises(InputError, match=message):
-        distance_bounds(np.zeros(2), np.zeros(2, int), 1, bounds, lower, upper)
+        distance_bounds(np.zeros(2), np.zeros(2, int), 1, bounds, fixed, quantiles)
 
 
 def test_a_negative_alpha_is_refused():
