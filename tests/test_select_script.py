@@ -81,8 +81,20 @@ def test_a_python_without_the_extension_is_told_who_hides_what(copy: Path) -> No
 @pytest.mark.slow
 def test_tools_run_from_the_root(tmp_path: Path) -> None:
     assert python("-m", "pytest", "--version") == f"pytest {pytest.__version__}\n"
-    python("-m", "venv", "--without-pip", str(tmp_path / "environment"))
-    assert (tmp_path / "environment" / "pyvenv.cfg").exists()
+    python("-m", "venv", str(tmp_path / "environment"))  # with pip, as the Makefile makes it
+    assert (tmp_path / "environment" / "bin" / "pip").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_of_the_script_selects_for_every_job(tmp_path: Path) -> None:
+    told = python(
+        "select.py", "selection.alpha=0,1", "-m", "recipe=quick", "recipe.feature_image_size=32", "num_workers=1",
+        "data.num_labeled_slides=15", "data.num_unlabeled_slides=0", "data.slides_per_patient=1",
+        f"paths.output_dir={tmp_path}",
+    )  # fmt: skip
+    assert told.count("The result is in") == 2
+    kept = [path.read_text().count(",1\n") for path in (tmp_path / "stages" / "selection").glob("*/selection.csv")]
+    assert len(kept) == 2 and min(kept) > 0 and kept[0] != kept[1]
 
 
 @pytest.mark.slow
