@@ -30,7 +30,14 @@ def picture(path: Path, width: int = 8, height: int = 6) -> None:
 
 
 def folder(root: Path | str | None, **changes: Any) -> Source:
-    arguments: dict[str, Any] = {"cells": "cells", "slides": "slides", "classes": None, "group_pattern": None, "rare": [], "common": []}
+    arguments: dict[str, Any] = {
+        "cells": "cells",
+        "slides": "slides",
+        "classes": None,
+        "group_pattern": None,
+        "rare": [],
+        "common": [],
+    }
     return folder_source(None if root is None else str(root), **(arguments | changes))
 
 
@@ -40,7 +47,12 @@ def manifest(root: Path | str | None, **changes: Any) -> Source:
 
 
 def bccd_fields(root: Path | str | None, **changes: Any) -> Source:
-    arguments: dict[str, Any] = {"images": "images", "annotations": "boxes", "subtypes": "subtypes.csv", "box_name": "WBC"}
+    arguments: dict[str, Any] = {
+        "images": "images",
+        "annotations": "boxes",
+        "subtypes": "subtypes.csv",
+        "box_name": "WBC",
+    }
     arguments |= {"classes": None, "rare": [], "common": []}
     return bccd_source(None if root is None else str(root), **(arguments | changes))
 
