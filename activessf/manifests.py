@@ -25,7 +25,7 @@ PREDICTIONS = ("image", *BOX, "group", "fold", "label", "predicted")
 PROBABILITY_PREFIX = "p_"
 
 # Names are text even where they look like numbers ("007", "NA").
-_TEXT_COLUMNS = ("image", "label", "group", "crop", "predicted", "reason", "class")
+_TEXT_COLUMNS = ("image", "label", "group", "split", "crop", "predicted", "reason", "class")
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:

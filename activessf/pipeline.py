@@ -253,12 +253,11 @@ class Pipeline:
         return regions[regions["image"].isin(set(self._pool()))]
 
     def _pool(self) -> list[str]:
-        return unlabeled_pool(self.source.slides, self.labeled, self.fold)
+        return unlabeled_pool(self.source.slides, self.labeled, self.fold, self.source.slide_groups)
 
     @cached_property
     def _extractor(self) -> FeatureExtractor:
         extractor: FeatureExtractor = build(self.config.selection.features)
-        extractor.check_checkpoint()
         if not all(self._feature_artifact(part, "", extractor).ready for part in (self.cells, self.regions)):
             extractor.check()
         return extractor
@@ -408,7 +407,7 @@ class Pipeline:
             self._method()
             build(self.config.recipe.pretraining.view)
             if self._needs_features:
-                self._extractor.check_checkpoint()
+                self._extractor.identity()  # a checkpoint that is named must be there
 
     def _finetune(self, pretrained: Path | None, folder: Path) -> None:
         recipe, classes = self.config.recipe.finetuning, self.source.classes

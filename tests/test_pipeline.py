@@ -317,7 +317,7 @@ def test_a_hub_that_can_not_be_reached_is_said_before_anything_runs(tmp_path, de
         ("recipe.finetuning.base_lr=0", "recipe.finetuning.base_lr=0 must be a number above 0"),
         ("ssl.layer_decay=1.5", r"ssl_method.layer_decay=1.5 must lie in \(0, 1\]"),
         ("selection.alpha=high", "selection.alpha=high must be"),
-        ("selection.features.checkpoint=/nope.pth", "checkpoint=/nope.pth is no file"),
+        ("selection.features.checkpoint=/nope.pth", "The checkpoint /nope.pth is no file"),
         ("backbone.pretrained=true", "backbone.pretrained=true has no effect with ssl=mae"),
         ("recipe.pretraining.view.scale=[0.2,3]", "view.scale=.* must be two shares"),
     ],

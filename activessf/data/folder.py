@@ -28,7 +28,8 @@ def folder_source(
         slides: Folder of the slides, relative to `root`.
         classes: Class folders to read, in the order of tables; None = all, sorted.
         group_pattern: Regular expression searched in a cell's path relative to its class folder; its first group is
-            the patient or slide, e.g. `^([^_]+)_` for `patient7_0012.png`. None = groups unknown.
+            the patient or slide, e.g. `^([^_]+)_` for `patient7_0012.png`. None = groups unknown. Slides whose path
+            below `slides` it fits have their groups by it too.
         rare: Classes that tables mark as rare.
         common: Classes that tables mark as common.
 
@@ -45,16 +46,25 @@ def folder_source(
         for name in (classes or found)
         for image in images_below(base, f"{cells}/{name}")
     ]
-    return make_source(base, pd.DataFrame(rows), images_below(base, slides), classes or found, rare, common)
+    found_slides = images_below(base, slides)
+    groups = {slide: _search(slide, f"{slides}/", group_pattern) for slide in found_slides} if group_pattern else {}
+    known = {slide: group for slide, group in groups.items() if group is not None}
+    return make_source(base, pd.DataFrame(rows), found_slides, classes or found, rare, common, known)
 
 
 def _group(image: str, folder: str, pattern: str | None) -> str:
     if pattern is None:
         return ""
+    group = _search(image, folder, pattern)
+    if group is None:
+        raise InputError(f"data.group_pattern={pattern!r} finds no group in {image!r}; it needs one pair of brackets.")
+    return group
+
+
+def _search(image: str, folder: str, pattern: str) -> str | None:
+    """What the first group of the pattern finds in a path below a folder."""
     try:
         match = re.search(pattern, image.removeprefix(folder))
     except re.error as error:
         raise InputError(f"data.group_pattern={pattern!r} is no regular expression: {error}.") from error
-    if match is None or not match.groups() or match[1] is None:
-        raise InputError(f"data.group_pattern={pattern!r} finds no group in {image!r}; it needs one pair of brackets.")
-    return match[1]
+    return match[1] if match is not None and match.groups() else None

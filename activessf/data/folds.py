@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -20,8 +20,8 @@ IntArray = NDArray[np.int64]
 def assign_folds(cells: pd.DataFrame, num_folds: int, seed: int) -> pd.DataFrame:
     """The cells in canonical order (image, box) with a column `fold`, 0 .. num_folds - 1.
 
-    A `split` column, where it is filled, gives the folds. Else they are stratified by label, and no group is in two
-    folds where the `group` column is filled (`reading.md` row 22). The order of the given rows has no influence.
+    A `split` column, where it is filled, gives the folds. Else they are stratified by label. No group is in two folds
+    where the `group` column is filled. The order of the given rows has no influence.
 
     Args:
         cells: Columns image, label, x, y, width, height, group ("" = unknown), split ("" = not given).
@@ -30,11 +30,12 @@ def assign_folds(cells: pd.DataFrame, num_folds: int, seed: int) -> pd.DataFrame
 
     Raises:
         InputError: Fewer cells or groups than folds, every class smaller than the number of folds, groups or splits
-            given for some cells only, or a split that is no fold number.
+            given for some cells only, a split that is no fold number, or one that tears a group apart.
     """
     cells = cells.sort_values(["image", *BOX, "label"], kind="stable").reset_index(drop=True)
     if (cells["split"] != "").any():
         folds = _given_folds(cells["split"], num_folds)
+        _check_groups(cells["group"], folds)
     else:
         folds = _stratified_folds(cells["label"], cells["group"], num_folds, seed)
     _report_thin_classes(cells["label"], folds, num_folds)
@@ -47,15 +48,27 @@ def training_and_test(cells: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.
     return cells[~in_test], cells[in_test]
 
 
-def unlabeled_pool(images: Sequence[str], cells: pd.DataFrame, fold: int) -> list[str]:
+def unlabeled_pool(
+    images: Sequence[str], cells: pd.DataFrame, fold: int, groups: Mapping[str, str] | None = None
+) -> list[str]:
     """The images that pretraining may see: all but those that a test cell of `fold` comes from.
 
     A test cell comes from the image that its box lies in, and from the slide that its group names (by path or by file
-    name without suffix), as where cell images were cut from slides long ago.
+    name without suffix), as where cell images were cut from slides long ago. So do all slides of its group (patient),
+    as far as `groups` tells them.
+
+    Args:
+        images: All unlabeled images.
+        cells: The labeled cells with their folds.
+        fold: The fold that is tested.
+        groups: Group of images, where known.
     """
     _, test = training_and_test(cells, fold)
     withheld = set(test["image"]) | (set(test["group"]) - {""})
-    return [image for image in images if image not in withheld and PurePosixPath(image).stem not in withheld]
+    known = groups or {}
+    return [
+        image for image in images if withheld.isdisjoint((image, PurePosixPath(image).stem, known.get(image, image)))
+    ]
 
 
 def _given_folds(split: pd.Series[str], num_folds: int) -> IntArray:
@@ -72,6 +85,17 @@ def _given_folds(split: pd.Series[str], num_folds: int) -> IntArray:
         raise InputError(f"The split column puts no cell into fold {', '.join(unused)} of {num_folds}.")
     folds: IntArray = split.astype(int).to_numpy()
     return folds
+
+
+def _check_groups(groups: pd.Series[str], folds: IntArray) -> None:
+    known = groups != ""
+    spread = pd.Series(folds[known]).groupby(groups[known].to_numpy()).nunique()
+    if (spread > 1).any():
+        torn = spread.index[spread > 1]
+        raise InputError(
+            f"The split column puts group {torn[0]!r} into {spread[torn[0]]} folds ({len(torn)} such groups); keep the "
+            "cells of a patient or slide in one."
+        )
 
 
 def _stratified_folds(labels: pd.Series[str], groups: pd.Series[str], num_folds: int, seed: int) -> IntArray:

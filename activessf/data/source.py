@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from activessf.errors import InputError
-from activessf.manifests import BOX, CELLS
+from activessf.manifests import BOX, CELLS, PROTOTYPES
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _SHOWN = 3
@@ -29,6 +32,7 @@ class Source:
         classes: Class names in the order of tables.
         rare: Classes that tables mark as rare.
         common: Classes that tables mark as common.
+        slide_groups: Group (patient) of slides, as far as it is known without their having labeled cells.
     """
 
     root: Path
@@ -37,6 +41,7 @@ class Source:
     classes: tuple[str, ...]
     rare: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
+    slide_groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_source(
@@ -46,6 +51,7 @@ def make_source(
     classes: Sequence[str] | None,
     rare: Sequence[str] = (),
     common: Sequence[str] = (),
+    slide_groups: Mapping[str, str] | None = None,
 ) -> Source:
     """A `Source` whose names have been checked; columns that `cells` lacks are filled in.
 
@@ -56,6 +62,7 @@ def make_source(
         classes: The classes, in order; None = the labels found, sorted.
         rare: Names of rare classes.
         common: Names of common classes.
+        slide_groups: Group of slides, where known.
 
     Raises:
         InputError: No cells, a label that is not among `classes`, a class without a cell, a path that leaves `root`,
@@ -63,14 +70,14 @@ def make_source(
     """
     if cells.empty:
         raise InputError(f"{root} holds no labeled cells.")
-    cells = _filled(cells)
+    cells = _grouped(_filled(cells))
     # In a configuration a name may look like a number; in a table it is text.
     classes = tuple(sorted(set(cells["label"])) if classes is None else map(str, classes))
     rare, common = tuple(map(str, rare)), tuple(map(str, common))
     _check_labels(cells["label"], classes, (*rare, *common))
     check_paths(root, cells["image"])
     _check_boxes(cells)
-    return Source(root, cells, tuple(sorted(slides)), classes, rare, common)
+    return Source(root, cells, tuple(sorted(slides)), classes, rare, common, dict(slide_groups or {}))
 
 
 def existing_folder(path: str | Path | None, option: str) -> Path:
@@ -149,12 +156,23 @@ def _filled(cells: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([texts, boxes], axis=1)[list(CELLS)].reset_index(drop=True)
 
 
+def _grouped(cells: pd.DataFrame) -> pd.DataFrame:
+    """Where no group is known and images hold several cells, the image is the group."""
+    if (cells["group"] == "").all() and cells["image"].duplicated().any():
+        log.info("No groups are given: the cells of one image are kept together in one fold.")
+        return cells.assign(group=cells["image"])
+    return cells
+
+
 def _check_labels(labels: pd.Series[str], classes: Sequence[str], marked: Sequence[str]) -> None:
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise InputError(f"Unknown class {_few(unknown)}; the classes are {', '.join(classes)}.")
     if len(set(classes)) < len(classes):
         raise InputError(f"A class is named twice in {', '.join(classes)}.")
+    reserved = sorted(set(classes) & set(PROTOTYPES))
+    if reserved:
+        raise InputError(f"A class can't be called {_few(reserved)}, which is a column of prototypes.csv; rename it.")
     empty = [name for name in classes if name not in set(labels)]
     if empty:
         raise InputError(f"No labeled cell of class {_few(empty)}; add some or take it out of data.classes.")

@@ -229,7 +229,11 @@ def _notes_on_folds(runs: Sequence[Run]) -> list[str]:
 
 def _notes_on_leaks(runs: Sequence[Run]) -> list[str]:
     leaky = [run.title for run in runs if run.saw_test_fold]
-    return [f"{LEAK_MARK} selection and pretraining saw images of the test fold (selection.scope=all): {_listed(leaky)}."] if leaky else []
+    return (
+        [f"{LEAK_MARK} selection and pretraining saw images of the test fold (selection.scope=all): {_listed(leaky)}."]
+        if leaky
+        else []
+    )
 
 
 def _notes_on_macro_means(runs: Sequence[Run]) -> list[str]:

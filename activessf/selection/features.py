@@ -45,15 +45,6 @@ class FeatureExtractor:
         """
         check_weights(self.model_name, self.checkpoint, self.packaged)
 
-    def check_checkpoint(self) -> None:
-        """Check that a checkpoint that is named is there.
-
-        Raises:
-            InputError: It is no file.
-        """
-        if self.checkpoint is not None and not Path(self.checkpoint).expanduser().is_file():
-            raise InputError(f"selection.features.checkpoint={self.checkpoint} is no file; check the path.")
-
     def identity(self) -> dict[str, Any]:
         """What the features depend on, besides the images.
 

@@ -67,7 +67,7 @@ def kmeans_prototypes(features: FloatArray, num_prototypes: int, seed: int) -> P
 def per_class_prototypes(
     features: FloatArray, labels: NDArray[np.str_], classes: list[str], per_class: int, seed: int
 ) -> Prototypes:
-    """K-means inside every class, so that a prototype is of one subtype (`reading.md` row 5).
+    """K-means inside every class, so that a prototype is of one subtype (README, Faithfulness).
 
     A class with fewer cells than `per_class` gets as many prototypes as it has cells; one without cells gets none.
 

@@ -1,7 +1,7 @@
 """Eq. 8: within what distance of a prototype a candidate counts as near.
 
 The paper's text says that rare subtypes get "lower thresholds". Eq. 8 is a threshold on *distance*, and gives rare
-clusters a larger one: what is lower is the bar of similarity (`reading.md` row 1). The equation is followed.
+clusters a larger one: what is lower is the bar of similarity (README, Faithfulness). The equation is followed.
 """
 
 from __future__ import annotations

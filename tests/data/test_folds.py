@@ -78,6 +78,10 @@ def test_a_given_split_is_used_as_it_is():
         (cells_of(["a", "b"] * 10, splits=["train"] * 20), "found 'train'"),
         (cells_of(["a", "b"] * 10, splits=["0"] * 19 + [""]), "found an empty one"),
         (cells_of(["a", "b"] * 10, splits=["0", "1"] * 10), "no cell into fold 2, 3, 4"),
+        (
+            cells_of(["a", "b"] * 10, ["p1"] * 10 + ["p2"] * 10, [str(number % 5) for number in range(20)]),
+            "puts group 'p1' into 5 folds \\(2 such groups\\)",
+        ),
     ],
 )
 def test_impossible_folds_are_refused_with_the_cure(cells, message):
@@ -97,3 +101,11 @@ def test_the_pool_holds_no_image_that_a_test_cell_comes_from():
         assert withheld == set(test["image"]) | {f"slides/{group}.jpg" for group in test["group"]}
         assert "unlabeled.png" in pool
     assert np.unique(folded["fold"]).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_all_slides_of_a_test_patient_are_withheld():
+    cells = assign_folds(cells_of(list("ab") * 10, [f"p{number // 4}" for number in range(20)]), 5, 0)
+    groups = {"slides/x.png": "p0", "slides/y.png": "p1"}
+    (fold_of_p0,) = set(cells.loc[cells["group"] == "p0", "fold"])
+    pool = unlabeled_pool(["slides/x.png", "slides/y.png", "slides/z.png"], cells, fold_of_p0, groups)
+    assert pool == ["slides/y.png", "slides/z.png"]

@@ -104,7 +104,10 @@ def test_prototypes_that_saw_the_test_fold_are_marked(write_run: WriteRun, tmp_p
     write_run("mae-2", folds=[0], scope="train_fold", title="clean")
     table = overall_table(runs_below(tmp_path), [])
     assert set(table.text["Run"]) == {"mae + activessf \u2021", "clean"}
-    assert any("selection and pretraining saw images of the test fold (selection.scope=all): mae + activessf." in note for note in table.notes)
+    assert any(
+        "selection and pretraining saw images of the test fold (selection.scope=all): mae + activessf." in note
+        for note in table.notes
+    )
 
 
 def test_comparisons_hold_differences_in_points_and_the_paired_folds(write_run: WriteRun, tmp_path: Path) -> None:
