@@ -42,12 +42,19 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             encoding="utf-8-sig",
             dtype=dict.fromkeys(_TEXT_COLUMNS, str),
             keep_default_na=False,
+            skipinitialspace=True,
+            float_precision="round_trip",
             na_values=dict.fromkeys((*BOX, "fill_rate", "area", "distance", "threshold", "lower", "upper"), [""]),
         )
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise InputError(f"{path} can't be opened: {error.strerror}.") from error
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"{path} can't be read as a CSV file with a header: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        # pandas takes a surplus first field for a row name.
+        raise InputError(f"{path} has rows with more fields than its header has columns; quote texts with commas.")
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise InputError(

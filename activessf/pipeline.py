@@ -352,7 +352,7 @@ class Pipeline:
             for unused in ("regions", "selection"):
                 del settings[unused]
             del settings["recipe"]["pretraining"], settings["recipe"]["feature_image_size"]
-            return {"version": _VERSIONS["finetuning"], "settings": settings}
+            return {"versions": _VERSIONS, "settings": settings}
         settings["data"]["slides"] = files_fingerprint(self.source.root, self.source.slides)
         if self._strategy is None:
             del settings["regions"], settings["selection"]["scope"]
@@ -360,7 +360,7 @@ class Pipeline:
             del settings["selection"]["features"], settings["recipe"]["feature_image_size"]
         else:
             del settings["selection"]["features"]["batch_size"]
-        return {"version": _VERSIONS["finetuning"], "settings": settings}
+        return {"versions": _VERSIONS, "settings": settings}
 
     @cached_property
     def run_name(self) -> str:
