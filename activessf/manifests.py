@@ -43,7 +43,6 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             dtype=dict.fromkeys(_TEXT_COLUMNS, str),
             keep_default_na=False,
             skipinitialspace=True,
-            float_precision="round_trip",
             na_values=dict.fromkeys((*BOX, "fill_rate", "area", "distance", "threshold", "lower", "upper"), [""]),
         )
     except FileNotFoundError as error:
