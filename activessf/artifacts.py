@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Artifact:
         published.
         """
         if self.ready:
-            log.info("Reusing %s", self.folder)
+            _tell_reuse(self.folder)
             return self.folder
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(self.folder):
@@ -100,6 +101,12 @@ class Artifact:
                     self.make(partial)
                     write_json(dict(self.inputs), partial / INPUTS_FILE)
         return self.folder
+
+
+@cache
+def _tell_reuse(folder: Path) -> None:
+    """Say it once: a stage is asked for by every stage that depends on it, and by every job of a sweep."""
+    log.info("Reusing %s", folder)
 
 
 def artifact(root: Path, stage: str, label: str, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Artifact:

@@ -84,6 +84,7 @@ def select(config: DictConfig) -> Path:
     pipeline = Pipeline(config)
     if config.selection.pool == "slides":
         raise InputError("selection=none selects nothing: pretraining sees the whole slides. Choose another selection.")
+    pipeline.check_features()
     folder = pipeline.selection.obtain()
     kept = selected_crops(folder)
     log.info("%s keeps %d regions in fold %d.", config.selection.name, len(kept), config.fold.index)
@@ -93,6 +94,8 @@ def select(config: DictConfig) -> Path:
 def train(config: DictConfig) -> Path:
     """All stages for one fold; returns the run folder with predictions.csv and metrics.json."""
     pipeline = Pipeline(config)
+    if config.ssl_method.method is not None:
+        pipeline.check_features()
     folder = pipeline.run.obtain()
     metrics = read_json(folder / METRICS_FILE)
     log.info(
@@ -108,16 +111,15 @@ class Pipeline:
     """The stages of one configuration and fold, each an artifact that names those that it is made from."""
 
     def __init__(self, config: DictConfig) -> None:
-        """Check what can be checked before anything is made.
+        """Check the settings.
 
         Raises:
-            InputError: A fold that there isn't, an unusable source of data, or missing pretrained weights.
+            InputError: A setting that can't be, such as a fold that there isn't.
         """
         check_settings(config)
         self.config = config
         self.output_dir = Path(config.paths.output_dir).absolute()
         self.fold: int = config.fold.index
-        self.source: Source = build(without(config.data, "name", "num_folds"))
         self.seed: int = config.seed
         self.num_workers = _default_workers() if config.num_workers is None else int(config.num_workers)
 
@@ -129,6 +131,12 @@ class Pipeline:
         return f"{self.config.ssl_method.name} + {self.config.selection.name}"
 
     # Data
+
+    @cached_property
+    def source(self) -> Source:
+        """Labeled cells and slides; the demo's are drawn on first use."""
+        source: Source = build(without(self.config.data, "name", "num_folds"))
+        return source
 
     @cached_property
     def cells(self) -> Artifact:
@@ -254,6 +262,21 @@ class Pipeline:
 
     def _pool(self) -> list[str]:
         return unlabeled_pool(self.source.slides, self.labeled, self.fold, self.source.slide_groups)
+
+    def check_features(self) -> None:
+        """Refuse a network for features whose weights aren't at hand, within seconds: before slides are even listed.
+
+        Where features of this network have been computed before, `_extractor` tells whether it is needed again.
+
+        Raises:
+            InputError: The weights are missing, and how to go on without them.
+        """
+        if not self._needs_features:
+            return
+        extractor: FeatureExtractor = build(self.config.selection.features)
+        computed = (self.output_dir / "stages" / "features").glob(f"*-{readable(extractor.model_name)}-*")
+        if not any(computed):
+            extractor.check()
 
     @cached_property
     def _extractor(self) -> FeatureExtractor:

@@ -21,6 +21,15 @@ def chula() -> Path:
     return _public_data("chula_rbc12")
 
 
+@pytest.fixture
+def golden() -> Path:
+    """Figures that the methods' published code gave."""
+    folder = SHARED_DATA.parent / "golden"
+    if not folder.is_dir():
+        pytest.skip("the golden figures are not in ../shared/golden")
+    return folder
+
+
 def _public_data(name: str) -> Path:
     folder = SHARED_DATA / name
     if not folder.is_dir():

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import SHARED_DATA
 
 from activessf.errors import InputError
 from activessf.methods.mae import MAE, patchify
 from activessf.methods.positions import sincos_positions
 from activessf.training.optimization import parameter_groups
-
-GOLDEN = SHARED_DATA.parent / "golden"
 
 
 def tiny_mae(**changes):
@@ -27,13 +24,12 @@ def tiny_mae(**changes):
     return MAE(backbone, **{**settings, **changes})
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden figures are not in ../shared/golden")
 @pytest.mark.parametrize(("case", "run"), [("mae-a", "on"), ("mae-b", "on"), ("mae-b", "off")])
-def test_loss_gradients_and_steps_equal_the_published_code(case, run):
-    spec = importlib.util.spec_from_file_location("golden", GOLDEN / "golden.py")
+def test_loss_gradients_and_steps_equal_the_published_code(golden, case, run):
+    spec = importlib.util.spec_from_file_location("golden_arrays", golden / "golden.py")
+    figures = json.loads((golden / "mae.json").read_text())
     golden = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(golden)
-    figures = json.loads((GOLDEN / "mae.json").read_text())
     tolerance, made = figures["tolerance"]["float64"], figures["configs"][case]
     sizes, expected = made["config"], made["runs"][f"norm_pix={run}"]
     backbone = partial(
