@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
-from activessf import pipeline
+from activessf import pipeline, preparation
 from activessf.cli import CONF, canonical
 from activessf.data.demo import write_demo
 from activessf.data.images import read_image, write_png
@@ -119,8 +119,10 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_a_second_run_redoes_nothing(run, outputs, demo, monkeypatch):
     before = contents(outputs)
-    for stage in ("cut_cells", "find_regions", "select_regions", "pretrain", "finetune", "assign_folds"):
-        monkeypatch.setattr(pipeline, stage, None)  # would fail if called
+    for stage in ("cut_cells", "find_regions", "select_regions", "assign_folds"):
+        monkeypatch.setattr(preparation, stage, None)  # would fail if called
+    for stage in ("pretrain", "finetune"):
+        monkeypatch.setattr(pipeline, stage, None)
     again = pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=activessf", "fold=0"))
     assert again == run and contents(outputs) == before
 
@@ -159,8 +161,8 @@ def test_alphas_that_keep_the_same_regions_share_their_pretraining(outputs, demo
             "selection.lower_quantile=1", "selection.upper_quantile=1",
         )
     )  # fmt: skip
-    assert first.selection.name != second.selection.name
-    assert first.pretraining_images() == second.pretraining_images()
+    assert first.prepared.selection.name != second.prepared.selection.name
+    assert first.prepared.pretraining_images() == second.prepared.pretraining_images()
     assert first.pretraining.name == second.pretraining.name
 
 
@@ -194,7 +196,7 @@ def test_stages_without_a_part_in_a_result_have_none_in_its_name(outputs, demo, 
 
 def test_layer_decay_and_accumulation_reach_the_training(outputs, demo):
     made = pipeline.Pipeline(configure(outputs, *on(demo), "ssl.layer_decay=0.5"))
-    images = made.pretraining_images()
+    images = made.prepared.pretraining_images()
     assert made.pretraining.inputs["method"]["layer_decay"] == 0.5
     method = made._method()
     ssl = made.config.ssl_method

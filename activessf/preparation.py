@@ -1,0 +1,256 @@
+"""From slides and labels to the images that pretraining sees: data, stage 1 and stage 2 of one configuration and fold.
+
+Every result is an `Artifact`: a folder keyed by what it depends on, made when it is needed and missing.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
+from activessf.configuration import build, check_settings, plain, without
+from activessf.data.cells import CELLS_FILE, cut_cells
+from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
+from activessf.data.slides import SLIDES_FILE, check_slides
+from activessf.data.source import Source
+from activessf.errors import InputError
+from activessf.manifests import CELLS, FOLDS, REGIONS, read_table, write_table
+from activessf.regions.stage import find_regions
+from activessf.selection.features import FeatureExtractor
+from activessf.selection.stage import select_regions, selected_crops
+from activessf.selection.strategy import Strategy
+
+FOLDS_FILE = "folds.csv"
+REGIONS_FILE = "regions.csv"
+FEATURES_FILE = "features.npy"
+
+# Raised when the result of a stage changes for the same inputs.
+VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 1, "features": 1, "selection": 1}
+
+_NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
+
+
+class Preparation:
+    """The data and stages 1 and 2, each an artifact that names those that it is made from."""
+
+    def __init__(self, config: DictConfig) -> None:
+        """Check the settings.
+
+        Raises:
+            InputError: A setting that can't be, such as a fold that there isn't.
+        """
+        check_settings(config)
+        self.config = config
+        self.output_dir = Path(config.paths.output_dir).absolute()
+        self.fold: int = config.fold.index
+        self.seed: int = config.seed
+        self.num_workers = _default_workers() if config.num_workers is None else int(config.num_workers)
+
+    @cached_property
+    def source(self) -> Source:
+        """Labeled cells and slides; the demo's are drawn on first use."""
+        source: Source = build(without(self.config.data, "name", "num_folds"))
+        return source
+
+    @cached_property
+    def cells(self) -> Artifact:
+        """The labeled cells, cut out of their images."""
+        cells = self.source.cells
+        inputs = {
+            "version": VERSIONS["cells"],
+            "cells": fingerprint(cells.to_csv(index=False)),
+            "files": files_fingerprint(self.source.root, cells["image"]),
+        }
+        return self.artifact(
+            "cells",
+            self.config.data.name,
+            inputs,
+            lambda folder: cut_cells(self.source.root, cells, folder, self.num_workers),
+        )
+
+    @cached_property
+    def folds(self) -> Artifact:
+        """The fold of every labeled cell."""
+        inputs = {
+            "version": VERSIONS["folds"],
+            "cells": self.cells.name,
+            "num_folds": self.config.data.num_folds,
+            "seed": self.seed,
+        }
+
+        def make(folder: Path) -> None:
+            cells = read_table(self.cells.obtain() / CELLS_FILE, [*CELLS, "crop"])
+            table = assign_folds(cells, self.config.data.num_folds, self.seed)
+            write_table(table[list(FOLDS)], folder / FOLDS_FILE)
+
+        return self.artifact("folds", self.config.data.name, inputs, make)
+
+    @cached_property
+    def labeled(self) -> pd.DataFrame:
+        """The labeled cells with their folds, columns `manifests.FOLDS`; crops relative to the cells' folder."""
+        return read_table(self.folds.obtain() / FOLDS_FILE, FOLDS)
+
+    @cached_property
+    def slides(self) -> Artifact:
+        """Which slides can be read, for pretraining on whole slides."""
+        inputs = {
+            "version": VERSIONS["slides"],
+            "slides": files_fingerprint(self.source.root, self.source.slides),
+        }
+        return self.artifact(
+            "slides",
+            self.config.data.name,
+            inputs,
+            lambda folder: check_slides(self.source.root, self.source.slides, folder, self.num_workers),
+        )
+
+    @cached_property
+    def regions(self) -> Artifact:
+        """The candidate regions of all slides, shared by the folds."""
+        inputs = {
+            "version": VERSIONS["regions"],
+            "filter": plain(self.config.regions),
+            "slides": files_fingerprint(self.source.root, self.source.slides),
+        }
+
+        def make(folder: Path) -> None:
+            find_regions(self.source.root, self.source.slides, build(self.config.regions), folder, self.num_workers)
+
+        return self.artifact("regions", self.config.data.name, inputs, make)
+
+    @cached_property
+    def selection(self) -> Artifact:
+        """Which of the fold's candidate regions pretraining sees."""
+        strategy, scope = self.strategy, self.config.selection.scope
+        assert strategy is not None
+        inputs: dict[str, Any] = {
+            "version": VERSIONS["selection"],
+            "strategy": without(self.config.selection, *_NO_PART_IN_SELECTION),
+            "scope": scope,
+            "regions": self.regions.name,
+            "folds": self.folds.name,
+            "fold": None if scope == "all" else self.fold,
+            "seed": self.seed,
+        }
+        if self.needs_features:
+            inputs["features"] = self.extractor.identity()
+
+        def make(folder: Path) -> None:
+            regions = self._candidates(scope)
+            labeled = self.labeled if scope == "all" else training_and_test(self.labeled, self.fold)[0]
+            select_regions(
+                strategy,
+                self._features(self.cells, CELLS_FILE, labeled["crop"]),
+                labeled["label"].to_numpy(str),
+                self.source.classes,
+                list(regions["crop"]),
+                self._features(self.regions, REGIONS_FILE, regions["crop"]),
+                self.seed,
+                folder,
+            )
+
+        return self.artifact("selection", f"{self.config.selection.name}", inputs, make)
+
+    @cached_property
+    def strategy(self) -> Strategy | None:
+        """The selection strategy; None where pretraining sees whole slides."""
+        if self.config.selection.pool == "slides":
+            return None
+        strategy: Strategy = build(without(self.config.selection, *_NO_PART_IN_SELECTION))
+        return strategy
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the selection looks at features."""
+        return self.strategy is not None and self.strategy.needs_features
+
+    def _candidates(self, scope: str) -> pd.DataFrame:
+        if scope not in ("train_fold", "all"):
+            raise InputError(f"selection.scope={scope} is neither train_fold nor all.")
+        regions = read_table(self.regions.obtain() / REGIONS_FILE, REGIONS)
+        if scope == "all":
+            return regions
+        return regions[regions["image"].isin(set(self._pool()))]
+
+    def _pool(self) -> list[str]:
+        return unlabeled_pool(self.source.slides, self.labeled, self.fold, self.source.slide_groups)
+
+    def check_features(self) -> None:
+        """Refuse a network for features whose weights aren't at hand, within seconds: before slides are even listed.
+
+        Where features of this network have been computed before, `_extractor` tells whether it is needed again.
+
+        Raises:
+            InputError: The weights are missing, and how to go on without them.
+        """
+        if not self.needs_features:
+            return
+        extractor: FeatureExtractor = build(self.config.selection.features)
+        computed = (self.output_dir / "stages" / "features").glob(f"*-{readable(extractor.model_name)}-*")
+        if not any(computed):
+            extractor.check()
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        """The network for features; its weights are checked if it has something to compute."""
+        extractor: FeatureExtractor = build(self.config.selection.features)
+        if not all(self._feature_artifact(part, "", extractor).ready for part in (self.cells, self.regions)):
+            extractor.check()
+        return extractor
+
+    def _features(self, part: Artifact, table: str, crops: pd.Series[str]) -> NDArray[np.float32]:
+        """Features of some of the crops of a stage result, (n, d)."""
+        if not self.needs_features or crops.empty:
+            return np.zeros((len(crops), 0), np.float32)
+        known = pd.Index(read_table(part.obtain() / table, ["crop"])["crop"])
+        folder = self._feature_artifact(part, table, self.extractor).obtain()
+        features: NDArray[np.float32] = np.load(folder / FEATURES_FILE, mmap_mode="r", allow_pickle=False)
+        chosen: NDArray[np.float32] = features[known.get_indexer(crops)]
+        return chosen
+
+    def _feature_artifact(self, part: Artifact, table: str, extractor: FeatureExtractor) -> Artifact:
+        inputs = {"version": VERSIONS["features"], "images": part.name, "extractor": extractor.identity()}
+
+        def make(folder: Path) -> None:
+            crops = read_table(part.folder / table, ["crop"])["crop"]
+            features = extractor(
+                [part.folder / crop for crop in crops], self.num_workers, f"Features of {part.folder.parent.name}"
+            )
+            np.save(folder / FEATURES_FILE, features, allow_pickle=False)
+
+        return self.artifact("features", f"{part.folder.parent.name}-{extractor.model_name}", inputs, make)
+
+    def pretraining_images(self) -> list[Path]:
+        """The images that pretraining sees: selected regions, or whole slides.
+
+        None comes from an image with a test cell of the fold, unless `selection.scope=all` asked for that.
+        """
+        if self.config.selection.pool == "slides":
+            readable = set(read_table(self.slides.obtain() / SLIDES_FILE, ["image"])["image"])
+            pool = [name for name in self._pool() if name in readable]
+            if not pool:
+                raise InputError(
+                    "Every slide holds a test cell of this fold, so there is nothing to pretrain on; give the cells "
+                    "their groups (patient or slide), or add slides without labeled cells."
+                )
+            return [self.source.root / name for name in pool]
+        self.selection.obtain()
+        regions = self.regions.obtain()
+        return [regions / crop for crop in selected_crops(self.selection.folder)]
+
+    def artifact(self, stage: str, label: str, inputs: dict[str, Any], make: Any) -> Artifact:
+        """A stage result below `output_dir/stages`."""
+        return artifact(self.output_dir / "stages", stage, label, inputs, make)
+
+
+def _default_workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cores <= 2 else min(8, cores - 1)
