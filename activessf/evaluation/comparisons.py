@@ -15,6 +15,7 @@ from activessf.manifests import BOX
 
 METRICS = ("accuracy", "pr_auc", "f1")
 SIGNIFICANT = 0.05
+WORSE = "\N{DOWNWARDS ARROW}"
 # selection=none trains on whole slides, so how regions would be found makes no difference to a baseline.
 _NOT_IN_A_BASELINE = ("selection", "regions")
 
@@ -43,8 +44,12 @@ class Comparison:
 
     @property
     def stars(self) -> str:
-        """`*` for a plain p below 0.05 (the paper's mark), `**` where the twice corrected one is below it too."""
-        return "**" if self.holm_p < SIGNIFICANT else "*" if self.plain.p < SIGNIFICANT else ""
+        """`*` for a plain p below 0.05 (the paper's mark), `**` where the twice corrected one is below it too.
+
+        An arrow down follows where the run is worse than its baseline.
+        """
+        mark = "**" if self.holm_p < SIGNIFICANT else "*" if self.plain.p < SIGNIFICANT else ""
+        return mark + WORSE if mark and self.plain.difference < 0 else mark
 
 
 def compare(runs: Sequence[Run]) -> list[Comparison]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from activessf.evaluation.comparisons import METRICS, Comparison
+from activessf.evaluation.comparisons import METRICS, WORSE, Comparison
 from activessf.evaluation.runs import Run, union_of_classes
 from activessf.evaluation.statistics import mean_and_deviation
 
@@ -75,7 +75,8 @@ def overall_table(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> Tab
     if any(stars.values()):
         notes.append(
             "* p < 0.05 in a paired t-test against the same method with selection=none, as in the paper; ** also after "
-            "the Nadeau-Bengio correction for overlapping training sets and Holm's for the number of comparisons."
+            "the Nadeau-Bengio correction for overlapping training sets and Holm's for the number of comparisons; "
+            f"{WORSE} worse than it."
         )
     notes += [*_notes_on_folds(runs), *_notes_on_leaks(runs), *_notes_on_macro_means(runs)]
     return Table("overall", "Overall", pd.DataFrame(values), pd.DataFrame(text), notes, best)

@@ -81,3 +81,13 @@ def test_the_baseline_differs_in_selection_and_regions_only(write_run: WriteRun,
     found = {name: baseline_of(run, runs.values()) for name, run in runs.items()}
     assert {name for name, baseline in found.items() if baseline is not None} == {"ours"}
     assert found["ours"] is runs["none"]
+
+
+def test_a_run_that_is_worse_than_its_baseline_is_marked_so(write_run: WriteRun, tmp_path: Path) -> None:
+    before, after = [8, 7, 9, 7, 9], [5, 6, 7, 5, 6]
+    write_run("none", "mae", "none", predictions=lambda fold: fold_with_accuracy(before[fold]), rare=[], common=[])
+    write_run("ours", predictions=lambda fold: fold_with_accuracy(after[fold]), rare=[], common=[])
+    run, baseline = (runs_below(tmp_path)[name] for name in ("ours", "none"))
+    accuracy = compare([baseline, run])[0]
+    assert accuracy.plain.difference == pytest.approx(-0.22)
+    assert accuracy.stars in ("*\N{DOWNWARDS ARROW}", "**\N{DOWNWARDS ARROW}")
