@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from tqdm import tqdm
 
 from activessf import __version__
 from activessf.errors import InputError
@@ -58,7 +59,7 @@ def write_report(runs_dir: Path, output_dir: Path, data: str | None = None, reci
     found, notes = collect_runs(runs_dir)
     sections = split_into_sections(_chosen(found, data, recipe))
     lines, pages = [], []
-    for section in sections:
+    for section in tqdm(sections, desc="Writing the report", unit="section"):
         comparisons = compare(section.runs)
         tables = _tables(section, comparisons)
         folder = output_dir / section.name
