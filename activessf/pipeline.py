@@ -149,7 +149,7 @@ class Pipeline:
                 del settings[unused]
             del settings["recipe"]["pretraining"], settings["recipe"]["feature_image_size"]
             return {"versions": {**VERSIONS, **_VERSIONS}, "settings": settings}
-        settings["data"]["slides"] = files_fingerprint(self.prepared.source.root, self.prepared.source.slides)
+        settings["data"]["slides"] = self.prepared.slides_identity
         if self.prepared.strategy is None:
             del settings["regions"], settings["selection"]["scope"]
         if not self.prepared.needs_features:

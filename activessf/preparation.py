@@ -99,6 +99,12 @@ class Preparation:
         return read_table(self.folds.obtain() / FOLDS_FILE, FOLDS)
 
     @cached_property
+    def slides_identity(self) -> str:
+        """What a fold's unlabeled pool depends on besides the folds: the slides, and which groups they are known by."""
+        files = files_fingerprint(self.source.root, self.source.slides)
+        return fingerprint([files, dict(self.source.slide_groups)])
+
+    @cached_property
     def slides(self) -> Artifact:
         """Which slides can be read, for pretraining on whole slides."""
         inputs = {
@@ -135,7 +141,9 @@ class Preparation:
             "version": VERSIONS["selection"],
             "strategy": without(self.config.selection, *_NO_PART_IN_SELECTION),
             "scope": scope,
+            "classes": list(self.source.classes),
             "regions": self.regions.name,
+            "slides": self.slides_identity,
             "folds": self.folds.name,
             "fold": None if scope == "all" else self.fold,
             "seed": self.seed,
@@ -186,7 +194,7 @@ class Preparation:
     def check_features(self) -> None:
         """Refuse a network for features whose weights aren't at hand, within seconds: before slides are even listed.
 
-        Where features of this network have been computed before, `_extractor` tells whether it is needed again.
+        Where features of this network have been computed before, `extractor` tells whether it is needed again.
 
         Raises:
             InputError: The weights are missing, and how to go on without them.

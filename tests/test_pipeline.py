@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,14 @@ def test_stages_without_a_part_in_a_result_have_none_in_its_name(outputs, demo, 
     assert name("selection=none", "regions.min_size=80") == name("selection=none")
     assert name("selection=crf", "selection.features=resnet50") == name("selection=crf")
     assert name("selection=crf", "regions.min_size=80") != name("selection=crf")
+
+
+def test_newly_known_groups_of_slides_make_another_selection_and_run(outputs, demo, run):
+    known, unknown = (pipeline.Pipeline(configure(outputs, *on(demo), "fold=0")) for _ in range(2))
+    source = replace(unknown.prepared.source, slide_groups={"slides/unlabeled_0000.jpg": "patient"})
+    known.prepared.source = source  # in place of the cached one
+    assert known.prepared.selection.name != unknown.prepared.selection.name
+    assert known.run_name != unknown.run_name
 
 
 def test_layer_decay_and_accumulation_reach_the_training(outputs, demo):
