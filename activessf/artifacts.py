@@ -27,7 +27,8 @@ from activessf.manifests import write_json
 log = logging.getLogger(__name__)
 
 INPUTS_FILE = "inputs.json"
-_SAMPLE_BYTES = 4096
+_WHOLE_BYTES = 1 << 20
+_SAMPLE_BYTES = 1 << 16
 
 
 def fingerprint(value: Any) -> str:
@@ -39,20 +40,35 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def files_fingerprint(root: Path, names: Iterable[str]) -> str:
-    """Fingerprint of files by name, size and samples of their contents, which may be terabytes.
+def file_fingerprint(path: Path) -> str:
+    """Sixteen hexadecimal digits of a file's content, the same for copies on other machines.
 
-    It is the same for copies on other machines. Compressed images that differ differ nearly everywhere, so their
-    beginning, middle and end tell.
+    A file of up to 1 MiB is read whole. Slides may be gigabytes: of those the size, the beginning, the middle and the
+    end tell, since compressed images that differ do so nearly everywhere.
+
+    Raises:
+        OSError: The file can't be read.
     """
     digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest.update(f"{size}\0".encode())
+        length = size if size <= _WHOLE_BYTES else _SAMPLE_BYTES
+        for start in sorted({0, max(0, (size - length) // 2), max(0, size - length)}):
+            file.seek(start)
+            digest.update(file.read(length))
+    return digest.hexdigest()[:16]
+
+
+def files_fingerprint(root: Path, names: Iterable[str]) -> str:
+    """Fingerprint of files by name and content; see `file_fingerprint`. One that can't be read counts as such."""
+    digest = hashlib.sha256()
     for name in sorted(set(names)):
-        with (root / name).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            digest.update(f"{name}\0{size}\0".encode())
-            for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
-                file.seek(start)
-                digest.update(file.read(_SAMPLE_BYTES))
+        try:
+            content = file_fingerprint(root / name)
+        except OSError:
+            content = "unreadable"
+        digest.update(f"{name}\0{content}\0".encode())
     return digest.hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -10,6 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from activessf.errors import InputError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
 
 _MOST_FOLDS = 5  # the config group `fold` has the options 0 to 4
 
@@ -48,6 +51,22 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         result.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return result
+
+
+def region_settings(name: str, folder: Path = CONF / "regions") -> dict[str, Any]:
+    """The settings of a preset of stage 1, those that it takes over from others included.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    if not (folder / f"{name}.yaml").is_file():
+        there = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise InputError(f"There is no preset {name!r} for stage 1; there are {there}.")
+    settings: dict[str, Any] = plain(OmegaConf.load(folder / f"{name}.yaml"))
+    for base in settings.pop("defaults", []):
+        if base != "_self_":
+            settings = region_settings(base, folder) | settings
+    return settings
 
 
 def check_settings(config: DictConfig) -> None:

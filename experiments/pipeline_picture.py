@@ -151,7 +151,7 @@ def draw(results: Results) -> Figure:
     slide = read_image(results.slides / names[0])
     region_filter = instantiate(read_json(results.regions / INPUTS_FILE)["filter"])
     steps = region_filter.steps(slide)
-    window = _window(steps.regions, slide)
+    window = _window(steps.found.regions, slide)
     _draw_slides(cards[0], results, names, window)
     _draw_regions(cards[1], results, slide, steps, f"{region_filter.merged_colours} colours", window)
     _draw_selection(cards[2], results, selection)
@@ -289,7 +289,7 @@ def _draw_regions(
         x, y = index % 2 * (size + 12), _BODY + index // 2 * (size + 40)
         axes = card.image(pixels[:side, left : left + side], x, y, size, size)
         card.text(x + size / 2, y + size + 5, title, ha="center")
-    for box in steps.regions:
+    for box in steps.found.regions:
         axes.add_patch(_frame(box.x - left, box.y, box.width, box.height, _KEPT, 4))
     axes.set(xlim=(0, side), ylim=(side, 0))
     summary = read_json(results.regions / "summary.json")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from activessf.errors import InputError
-from activessf.regions.boxes import Region, find_boxes
-from activessf.regions.colours import quantise
+from activessf.regions.boxes import Found, Region, SizeRule, find_boxes, widened
+from activessf.regions.colours import Palette, quantise
 from activessf.regions.normalisation import Method, Reference, check_normalisation, normalise
 from activessf.regions.stain import StainRange, check_stain_ranges, closed, filled, stained
 
@@ -25,14 +25,14 @@ class Steps:
         smoothed: After the Gaussian filter (Eq. 1), G of the paper.
         quantised: In the merged colours (Eq. 2 and 3), G' of the paper.
         mask: Stained pixels after closing and filling, (H, W).
-        regions: Candidate cells.
+        found: Candidate cells, and what was rejected.
     """
 
     normalised: NDArray[np.uint8]
     smoothed: NDArray[np.uint8]
     quantised: NDArray[np.uint8]
     mask: NDArray[np.bool_]
-    regions: list[Region]
+    found: Found
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class RegionFilter:
         min_size: Least width and least height of a region's box in pixels.
         max_size: Greatest width and height in pixels, None: no limit. Not in the paper.
         min_fill_rate: Least share of the box that belongs to the region, in (0, 1].
+        split_touching: Whether regions that are too large or too empty are split where cells touch. Not in the paper.
+        margin: Pixels added to every side of a candidate's box, as far as the image reaches; 0: none. Not in the paper.
+        resolution: Micrometres per pixel that the sizes in pixels are meant for; None: they hold for any image.
         seed: Of the K-means initialisation.
 
     Raises:
@@ -72,6 +75,9 @@ class RegionFilter:
     min_size: int
     max_size: int | None
     min_fill_rate: float
+    split_touching: bool
+    margin: int
+    resolution: float | None
     seed: int
 
     def __post_init__(self) -> None:
@@ -87,29 +93,87 @@ class RegionFilter:
         self._require("min_size", self.min_size >= 1, "at least 1")
         self._require("max_size", self.max_size is None or self.max_size >= self.min_size, "null or at least min_size")
         self._require("min_fill_rate", 0 < self.min_fill_rate <= 1, "greater than 0 and at most 1")
+        self._require("margin", self.margin >= 0, "0 or more")
+        self._require("resolution", self.resolution is None or self.resolution > 0, "null or greater than 0")
         self._require("seed", 0 <= self.seed < 2**32, "in 0..4294967295")
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Region]:
         """Candidate cells of an RGB image (H, W, 3), from top to bottom."""
-        return self.steps(image).regions
+        return self.find(image).regions
+
+    def find(self, image: NDArray[np.uint8]) -> Found:
+        """Candidate cells of an RGB image (H, W, 3), and what was rejected."""
+        if image.size == 0:
+            return Found([], [], 0)
+        smoothed = self.smoothed(normalise(image, self.normalisation, self.reference))
+        palette, bins = quantise(smoothed, self.num_colours, self.merged_colours, self.seed)
+        return self.in_mask(self.cleaned(palette.mask(bins, self.stained(palette))))
 
     def steps(self, image: NDArray[np.uint8]) -> Steps:
-        """Filter an RGB image (H, W, 3) and keep what lies between, for figures."""
+        """Filter an RGB image (H, W, 3), not empty, and keep what lies between, for figures."""
         normalised = normalise(image, self.normalisation, self.reference)
-        smoothed = cv2.GaussianBlur(normalised, (self.blur_kernel, self.blur_kernel), self.blur_sigma)
-        quantised = quantise(smoothed.astype(np.uint8, copy=False), self.num_colours, self.merged_colours, self.seed)
-        # Deciding on the few colours and looking up the pixels equals converting the whole quantised image.
-        in_range = stained(quantised.colours[None], self.stain_ranges)[0]
-        mask = closed(in_range[quantised.labels], self.closing)
-        mask = filled(mask) if self.fill_holes else mask
-        regions = find_boxes(mask, self.min_size, self.max_size, self.min_fill_rate)
-        return Steps(normalised, smoothed.astype(np.uint8, copy=False), quantised.image, mask, regions)
+        smoothed = self.smoothed(normalised)
+        palette, bins = quantise(smoothed, self.num_colours, self.merged_colours, self.seed)
+        mask = self.cleaned(palette.mask(bins, self.stained(palette)))
+        quantised = np.take(palette.colours, palette.labels(bins), axis=0)
+        return Steps(normalised, smoothed, quantised, mask.astype(np.bool_), self.in_mask(mask))
+
+    def at(self, resolution: float | None) -> RegionFilter:
+        """The filter for images of `resolution`, um per pixel: sizes in pixels scaled from this filter's own.
+
+        Scaled are min_size, max_size, closing and margin; the blur, which is against the camera's noise, is not. A
+        filter without a resolution of its own, or an unknown one, changes nothing.
+        """
+        if resolution is None or self.resolution is None or resolution == self.resolution:
+            return self
+        factor = self.resolution / resolution
+        min_size = max(1, round(self.min_size * factor))
+        return replace(
+            self,
+            min_size=min_size,
+            max_size=None if self.max_size is None else max(min_size, round(self.max_size * factor)),
+            closing=0 if self.closing == 0 else 2 * round((self.closing * factor - 1) / 2) + 1,
+            margin=round(self.margin * factor),
+            resolution=resolution,
+        )
+
+    def smoothed(self, normalised: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The Gaussian filter (Eq. 1) of an RGB image (H, W, 3)."""
+        blurred = cv2.GaussianBlur(normalised, (self.blur_kernel, self.blur_kernel), self.blur_sigma)
+        return np.asarray(blurred, dtype=np.uint8)
+
+    def stained(self, palette: Palette) -> NDArray[np.bool_]:
+        """Which of the merged colours are stained, (K,): deciding on these few equals deciding on every pixel."""
+        return np.asarray(stained(palette.colours[None], self.stain_ranges)[0])
+
+    def cleaned(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A mask of 0 and 1, (H, W), after closing and the filling of holes."""
+        mask = closed(mask, self.closing)
+        return filled(mask) if self.fill_holes else mask
+
+    def in_mask(self, mask: NDArray[np.uint8]) -> Found:
+        """Candidate cells in a mask of 0 and 1, (H, W), margins included."""
+        return self.with_margin(self.without_margin(mask), mask.shape[1], mask.shape[0])
+
+    def without_margin(self, mask: NDArray[np.uint8]) -> Found:
+        """As `in_mask`, the boxes close round the regions."""
+        return find_boxes(mask, SizeRule(self.min_size, self.max_size, self.min_fill_rate), self.split_touching)
+
+    def with_margin(self, found: Found, width: int, height: int) -> Found:
+        """The candidates' boxes widened by the margin, as far as an image of that many pixels reaches."""
+        if self.margin == 0:
+            return found
+        return found._replace(regions=[widened(region, self.margin, width, height) for region in found.regions])
 
     def _check_types(self) -> None:
-        for name in ("blur_kernel", "num_colours", "merged_colours", "closing", "min_size", "seed"):
+        for name in ("blur_kernel", "num_colours", "merged_colours", "closing", "min_size", "margin", "seed"):
             self._require(name, type(getattr(self, name)) is int, "a whole number")
         self._require("max_size", self.max_size is None or type(self.max_size) is int, "a whole number or null")
-        self._require("fill_holes", type(self.fill_holes) is bool, "true or false")
+        for name in ("fill_holes", "split_touching"):
+            self._require(name, type(getattr(self, name)) is bool, "true or false")
+        self._require(
+            "resolution", self.resolution is None or type(self.resolution) in (int, float), "a number or null"
+        )
         for name in ("blur_sigma", "min_fill_rate"):
             self._require(name, type(getattr(self, name)) in (int, float), "a number")
 

@@ -1,11 +1,13 @@
 """Evening out illumination and stain before colours are compared (paper II.B.1, "standard normalization techniques").
 
-The paper does not name its technique; `minmax` is our reading of it.
+The paper does not name its technique; `minmax`, each channel stretched to 0..255, is our reading of it. `gray_world`
+gives all channels the same mean, `reinhard` gives the image the colour statistics of a reference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import fsum
 from typing import Literal, TypedDict, get_args
 
 import cv2
@@ -24,25 +26,86 @@ class Reference(TypedDict):
     std: Sequence[float]
 
 
-def normalise(image: NDArray[np.uint8], method: Method, reference: Reference | None) -> NDArray[np.uint8]:
-    """Normalise one image; `reference` is used by `reinhard` alone.
+class Illumination:
+    """What evening out needs to know of an image, gathered from the whole of it or piece by piece.
 
-    Args:
-        image: RGB, (H, W, 3).
-        method: Which of the functions below, or `none`.
-        reference: Target statistics of `reinhard`.
-
-    Returns:
-        RGB, (H, W, 3).
+    The order of the pieces makes no difference. `reinhard` is the transfer of Reinhard et al., "Color Transfer between
+    Images" (2001), in CIE LAB in place of their l-alpha-beta.
     """
-    if method == "minmax":
-        return minmax(image)
-    if method == "gray_world":
-        return gray_world(image)
-    if method == "reinhard":
-        assert reference is not None, "check_normalisation comes first"
-        return reinhard(image, reference["mean"], reference["std"])
-    return image
+
+    def __init__(self, method: Method, reference: Reference | None) -> None:
+        """`reference` is used by `reinhard` alone; both as checked by `check_normalisation`."""
+        self._method = method
+        self._reference = reference
+        self._counts = np.zeros((3, 256), np.int64)
+        self._lab_sums: list[NDArray[np.float64]] = []
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether the method has to see the image before it can normalise it."""
+        return self._method != "none"
+
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """Take in an RGB image (H, W, 3), not empty."""
+        if self._method == "reinhard":
+            lab = _lab(image).astype(np.float64)
+            self._lab_sums.append(np.stack([np.full(3, lab[..., 0].size), lab.sum((0, 1)), (lab**2).sum((0, 1))]))
+        elif self._method == "minmax":
+            for counts, plane in zip(self._counts, cv2.split(image), strict=True):
+                low, high, _, _ = cv2.minMaxLoc(plane)
+                counts[int(low)] += 1
+                counts[int(high)] += 1
+        elif self._method == "gray_world":
+            for counts, plane in zip(self._counts, cv2.split(image), strict=True):
+                counts += np.bincount(plane.ravel(), minlength=256)
+
+    def normalise(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Normalise an RGB image (H, W, 3) or a piece of it, by all that was added."""
+        if self._method == "none":
+            return image
+        if self._method == "reinhard":
+            return self._reinhard(image)
+        tables = self._stretching() if self._method == "minmax" else self._balancing()
+        planes = [cv2.LUT(plane, table) for plane, table in zip(cv2.split(image), tables, strict=True)]
+        return np.asarray(cv2.merge(planes), dtype=np.uint8)
+
+    def _stretching(self) -> list[NDArray[np.uint8]]:
+        """The darkest value of each channel becomes 0 and its brightest 255; a flat channel stays."""
+        tables = []
+        for counts in self._counts:
+            low, high = np.flatnonzero(counts)[[0, -1]]
+            scaled = np.arange(256) if low == high else (np.arange(256) - low) * 255 / (high - low)
+            tables.append(np.rint(np.clip(scaled, 0, 255)).astype(np.uint8))
+        return tables
+
+    def _balancing(self) -> list[NDArray[np.uint8]]:
+        """All channels get the same mean, so that the whole is grey; one without any light stays."""
+        means = self._counts @ np.arange(256) / self._counts.sum(axis=1)
+        gains = np.divide(means.mean(), means, out=np.ones(3), where=means > 0)
+        return [np.rint(np.minimum(np.arange(256) * gain, 255)).astype(np.uint8) for gain in gains]
+
+    def _reinhard(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The mean and standard deviation of L, a and b become the reference's; one that is flat is only moved."""
+        assert self._reference is not None, "check_normalisation comes first"
+        # Exact sums of the pieces, so that their order makes no difference.
+        pixels, sums, squares = (
+            np.array([fsum(part[row, channel] for part in self._lab_sums) for channel in range(3)]) for row in range(3)
+        )
+        mean = sums / pixels
+        std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+        # Below a hundredth of a LAB unit the deviation is rounding of a flat channel, not contrast to scale up.
+        gains = np.where(std > 0.01, np.asarray(self._reference["std"]) / np.maximum(std, 0.01), 1.0)
+        moved = ((_lab(image) - mean) * gains + np.asarray(self._reference["mean"])).astype(np.float32)
+        moved[..., 0] = np.clip(moved[..., 0], 0, 100)
+        rgb = np.clip(cv2.cvtColor(moved, cv2.COLOR_LAB2RGB), 0, 1)
+        return np.asarray(np.rint(rgb * 255), dtype=np.uint8)
+
+
+def normalise(image: NDArray[np.uint8], method: Method, reference: Reference | None) -> NDArray[np.uint8]:
+    """Normalise one image, RGB, (H, W, 3), not empty; see `Illumination`."""
+    illumination = Illumination(method, reference)
+    illumination.add(image)
+    return illumination.normalise(image)
 
 
 def check_normalisation(method: str, reference: Reference | None) -> None:
@@ -67,59 +130,5 @@ def check_normalisation(method: str, reference: Reference | None) -> None:
         )
 
 
-def minmax(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Stretch each channel so that its darkest value becomes 0 and its brightest 255; a flat channel stays.
-
-    Args:
-        image: RGB, (H, W, 3).
-
-    Returns:
-        RGB, (H, W, 3).
-    """
-    return np.stack([_stretched(image[..., channel]) for channel in range(3)], axis=2)
-
-
-def gray_world(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Scale each channel so that all three have the same mean: the field as a whole becomes grey.
-
-    Args:
-        image: RGB, (H, W, 3).
-
-    Returns:
-        RGB, (H, W, 3); a channel without any light stays.
-    """
-    means = image.reshape(-1, 3).mean(axis=0)
-    gains = np.divide(means.mean(), means, out=np.ones(3), where=means > 0)
-    scaled: NDArray[np.float64] = np.rint(np.minimum(image * gains, 255))
-    return scaled.astype(np.uint8)
-
-
-def reinhard(image: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.uint8]:
-    """Give an image the mean and standard deviation of a reference in the CIE LAB space.
-
-    The transfer of Reinhard et al., "Color Transfer between Images" (2001), in LAB in place of their l-alpha-beta.
-
-    Args:
-        image: RGB, (H, W, 3).
-        mean: Reference mean of L (0..100), a and b.
-        std: Reference standard deviation of L, a and b.
-
-    Returns:
-        RGB, (H, W, 3); a channel that does not vary is moved to the mean only.
-    """
-    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    own_mean, own_std = lab.mean(axis=(0, 1), dtype=np.float64), lab.std(axis=(0, 1), dtype=np.float64)
-    # Below a hundredth of a LAB unit the deviation is rounding of a flat channel, not contrast to scale up.
-    gains = np.where(own_std > 0.01, np.asarray(std) / np.maximum(own_std, 0.01), 1.0)
-    moved = ((lab - own_mean) * gains + np.asarray(mean)).astype(np.float32)
-    moved[..., 0] = np.clip(moved[..., 0], 0, 100)
-    rgb = np.clip(cv2.cvtColor(moved, cv2.COLOR_LAB2RGB), 0, 1)
-    return np.asarray(np.rint(rgb * 255), dtype=np.uint8)
-
-
-def _stretched(channel: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    low, high = int(channel.min()), int(channel.max())
-    if low == high:
-        return channel
-    table = np.rint(np.clip((np.arange(256) - low) * 255 / (high - low), 0, 255)).astype(np.uint8)
-    return np.take(table, channel)
+def _lab(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))

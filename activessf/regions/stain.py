@@ -46,20 +46,20 @@ def stained(image: NDArray[np.uint8], ranges: Sequence[StainRange]) -> NDArray[n
     return mask
 
 
-def closed(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+def closed(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Close gaps narrower than an ellipse of `size` pixels (odd; 0 leaves the mask as it is)."""
     if size == 0:
         return mask
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel), dtype=np.bool_)
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel))
 
 
-def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Fill holes: background that no path of edge-sharing background pixels joins to the image's border."""
     # A frame of background joins everything that reaches the border, so one flood from a corner finds it all.
-    outside = np.pad(mask.astype(np.uint8), 1)
-    cv2.floodFill(outside, None, (0, 0), 2, flags=4)
-    return np.not_equal(outside[1:-1, 1:-1], 2)
+    outside = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))
+    cv2.floodFill(outside, None, (0, 0), (2,), flags=4)
+    return np.asarray(outside[1:-1, 1:-1] != 2, dtype=np.uint8)
 
 
 def check_stain_ranges(ranges: Sequence[StainRange]) -> None:

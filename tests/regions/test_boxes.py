@@ -4,12 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from activessf.regions.boxes import Region, find_boxes
+from activessf.regions import boxes
+from activessf.regions.boxes import Region, SizeRule, widened
 
 
-def canvas(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (200, 300)) -> np.ndarray:
+def find_boxes(mask: np.ndarray, min_size: int, max_size: int | None, fill: float) -> list[Region]:
+    return boxes.find_boxes(mask.astype(np.uint8), SizeRule(min_size, max_size, fill), split_touching=False).regions
+
+
+def canvas(*rectangles: tuple[int, int, int, int], shape: tuple[int, int] = (200, 300)) -> np.ndarray:
     mask = np.zeros(shape, dtype=bool)
-    for x, y, width, height in boxes:
+    for x, y, width, height in rectangles:
         mask[y : y + height, x : x + width] = True
     return mask
 
@@ -77,3 +82,43 @@ def test_moving_a_blob_moves_its_box(x: int, y: int, seed: int) -> None:
     mask[y : y + 12, x : x + 12] = blob
     region = max(find_boxes(mask, 1, None, 0.01), key=lambda region: region.width)
     assert region[:4] == (x, y, 12, 12)
+
+
+def test_what_is_rejected_is_listed_with_its_reason_and_specks_are_counted() -> None:
+    mask = canvas((0, 0, 20, 20), (30, 0, 9, 20), (50, 0, 31, 20), (100, 0, 4, 4), (110, 0, 5, 4), (120, 0, 20, 1))
+    mask[100:120, 0] = mask[119, 0:20] = True
+    found = boxes.find_boxes(mask.astype(np.uint8), SizeRule(10, 30, 0.5), split_touching=False)
+    assert [region[:2] for region in found.regions] == [(0, 0)]
+    assert [(rejected.region.x, rejected.region.y, rejected.reason) for rejected in found.rejected] == [
+        (30, 0, "too small"),
+        (50, 0, "too large"),
+        (110, 0, "too small"),
+        (120, 0, "too small"),
+        (0, 100, "too empty"),
+    ]
+    assert found.specks == 1
+
+
+def test_a_region_inside_the_hole_of_another_is_found_by_itself() -> None:
+    mask = canvas((0, 0, 50, 50))
+    mask[5:45, 5:45] = False
+    mask[15:35, 15:35] = True
+    found = boxes.find_boxes(mask.astype(np.uint8), SizeRule(10, None, 0.5), split_touching=False)
+    assert found.regions == [Region(15, 15, 20, 20, 1.0, 400)]
+    (ring,) = found.rejected
+    assert ring.region == Region(0, 0, 50, 50, 0.36, 900) and ring.reason == "too empty"
+
+
+def test_touching_discs_are_found_one_by_one_only_where_asked() -> None:
+    rows, columns = np.mgrid[:100, :160]
+    mask = (np.hypot(rows - 50, columns - 45) <= 30) | (np.hypot(rows - 50, columns - 103) <= 30)
+    rule = SizeRule(40, 80, 0.7)
+    assert boxes.find_boxes(mask.astype(np.uint8), rule, split_touching=False).regions == []
+    found = boxes.find_boxes(mask.astype(np.uint8), rule, split_touching=True)
+    assert found.rejected == [] and len(found.regions) == 2
+    np.testing.assert_allclose([region[:4] for region in found.regions], [(15, 20, 60, 61), (74, 20, 60, 61)], atol=2)
+    assert sum(region.area for region in found.regions) == mask.sum()
+
+
+def test_a_margin_widens_a_box_as_far_as_the_image_reaches() -> None:
+    assert widened(Region(10, 2, 20, 30, 0.8, 480), 5, 100, 36) == Region(5, 0, 30, 36, 0.8, 480)

@@ -61,7 +61,26 @@ def test_steps_are_those_of_the_paper_in_order() -> None:
     assert np.abs(sums - steps.smoothed).max() <= 1
     assert len(np.unique(steps.quantised.reshape(-1, 3), axis=0)) <= 10
     np.testing.assert_array_equal(steps.mask, stained(steps.quantised, PAPER_FILTER.stain_ranges))
-    assert steps.regions == PAPER_FILTER(image)
+    assert steps.found.regions == PAPER_FILTER(image)
+
+
+def test_a_margin_widens_the_boxes_and_keeps_their_fill_rate() -> None:
+    image = field((80, 80, 40), (280, 150, 50))
+    plain, wide = PAPER_FILTER(image), replace(PAPER_FILTER, margin=9)(image)
+    assert [(region.x - 9, region.y - 9, region.fill_rate, region.area) for region in plain] == [
+        (region.x, region.y, region.fill_rate, region.area) for region in wide
+    ]
+    assert wide[0].width == plain[0].width + 18 and wide[1].x + wide[1].width == 320
+
+
+def test_sizes_follow_the_resolution_of_the_image() -> None:
+    own = replace(PAPER_FILTER, min_size=40, max_size=101, closing=9, margin=4, resolution=0.5)
+    finer, coarser = own.at(0.25), own.at(1.0)
+    assert (finer.min_size, finer.max_size, finer.closing, finer.margin) == (80, 202, 17, 8)
+    assert (coarser.min_size, coarser.max_size, coarser.closing, coarser.margin) == (20, 50, 5, 2)
+    assert own.at(None) is own and own.at(0.5) is own and PAPER_FILTER.at(0.1) is PAPER_FILTER
+    image = field((80, 80, 45))
+    assert len(own(image)) == 1 and finer(image)[0].width >= 80 and replace(own, min_size=60).at(0.25)(image) == []
 
 
 def test_filling_holes_finds_a_ring() -> None:
@@ -117,6 +136,11 @@ def test_the_input_is_left_alone() -> None:
         ("max_size", 69),
         ("min_fill_rate", 0),
         ("min_fill_rate", 1.01),
+        ("split_touching", 1),
+        ("margin", -1),
+        ("margin", 1.5),
+        ("resolution", 0),
+        ("resolution", "fine"),
         ("seed", -1),
     ],
 )

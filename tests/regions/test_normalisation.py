@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from activessf.errors import InputError
-from activessf.regions.normalisation import check_normalisation, gray_world, minmax, normalise, reinhard
+from activessf.regions.normalisation import Illumination, check_normalisation, normalise
 
 IMAGE = np.random.default_rng(1).integers(40, 200, (20, 30, 3), dtype=np.uint8)
 
@@ -11,7 +11,7 @@ IMAGE = np.random.default_rng(1).integers(40, 200, (20, 30, 3), dtype=np.uint8)
 def test_minmax_equals_the_formula_and_keeps_a_flat_channel() -> None:
     image = IMAGE.copy()
     image[..., 1] = 77
-    result = minmax(image)
+    result = normalise(image, "minmax", None)
     for channel in (0, 2):
         values = image[..., channel].astype(float)
         expected = np.rint((values - values.min()) / (values.max() - values.min()) * 255)
@@ -21,20 +21,20 @@ def test_minmax_equals_the_formula_and_keeps_a_flat_channel() -> None:
 
 def test_gray_world_gives_all_channels_one_mean() -> None:
     tinted = (IMAGE * np.array([0.6, 1.0, 0.8])).astype(np.uint8)
-    np.testing.assert_allclose(np.ptp(gray_world(tinted).reshape(-1, 3).mean(axis=0)), 0, atol=0.5)
-    assert (gray_world(np.zeros((3, 3, 3), np.uint8)) == 0).all()
+    np.testing.assert_allclose(np.ptp(normalise(tinted, "gray_world", None).reshape(-1, 3).mean(axis=0)), 0, atol=0.5)
+    assert (normalise(np.zeros((3, 3, 3), np.uint8), "gray_world", None) == 0).all()
 
 
 def test_reinhard_gives_the_reference_statistics() -> None:
     gentle = (110 + (IMAGE.astype(int) - 120) // 8).astype(np.uint8)
-    result = reinhard(gentle, [60.0, 10.0, -10.0], [5.0, 3.0, 3.0])
+    result = normalise(gentle, "reinhard", {"mean": [60.0, 10.0, -10.0], "std": [5.0, 3.0, 3.0]})
     lab = cv2.cvtColor(result.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
     np.testing.assert_allclose(lab.mean(axis=0), [60, 10, -10], atol=0.5)
     np.testing.assert_allclose(lab.std(axis=0), [5, 3, 3], atol=0.5)
 
 
 def test_reinhard_moves_a_flat_image_without_noise() -> None:
-    result = reinhard(np.full((4, 4, 3), 90, np.uint8), [60.0, 0.0, 0.0], [5.0, 3.0, 3.0])
+    result = normalise(np.full((4, 4, 3), 90, np.uint8), "reinhard", {"mean": [60.0, 0.0, 0.0], "std": [5.0, 3.0, 3.0]})
     assert len(np.unique(result.reshape(-1, 3), axis=0)) == 1
 
 
@@ -48,3 +48,15 @@ def test_unknown_method_and_missing_reference_are_refused() -> None:
     for reference in (None, {"mean": [1, 2], "std": [1, 1, 1]}, {"mean": [1, 2, 3], "std": [1, 0, 1]}):
         with pytest.raises(InputError, match="reinhard needs a reference"):
             check_normalisation("reinhard", reference)
+
+
+@pytest.mark.parametrize("method", ["minmax", "gray_world", "reinhard", "none"])
+def test_an_image_seen_in_pieces_is_normalised_as_one(method: str) -> None:
+    reference = {"mean": [60.0, 10.0, -10.0], "std": [5.0, 3.0, 3.0]}
+    pieces = Illumination(method, reference)
+    for piece in (IMAGE[13:], IMAGE[:7], IMAGE[7:13]):
+        pieces.add(piece)
+    whole = normalise(IMAGE, method, reference)
+    joined = np.concatenate([pieces.normalise(IMAGE[:9]), pieces.normalise(IMAGE[9:])])
+    np.testing.assert_allclose(joined.astype(int), whole.astype(int), atol=0 if method != "reinhard" else 1)
+    assert Illumination("none", None).needs_pixels is False and pieces.needs_pixels is (method != "none")

@@ -48,33 +48,33 @@ def test_both_ends_of_a_range_belong_to_it() -> None:
 
 
 def test_holes_are_filled_but_not_what_reaches_the_border() -> None:
-    mask = np.zeros((7, 9), dtype=bool)
-    mask[1:6, 1:6] = True
-    mask[3, 3] = False
-    mask[0:3, 7:9] = True
-    mask[0, 8] = False  # touches the border: no hole
+    mask = np.zeros((7, 9), dtype=np.uint8)
+    mask[1:6, 1:6] = 1
+    mask[3, 3] = 0
+    mask[0:3, 7:9] = 1
+    mask[0, 8] = 0  # touches the border: no hole
     expected = mask.copy()
-    expected[3, 3] = True
+    expected[3, 3] = 1
     np.testing.assert_array_equal(filled(mask), expected)
 
 
 def test_a_ring_joined_at_its_corners_encloses_its_hole() -> None:
-    diamond = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=bool)
-    assert filled(diamond).tolist() == [[False, True, False], [True, True, True], [False, True, False]]
+    diamond = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=np.uint8)
+    assert filled(diamond).tolist() == [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
 
 
 def test_filling_keeps_full_and_empty_masks() -> None:
-    for mask in (np.zeros((4, 5), bool), np.ones((4, 5), bool), np.ones((1, 1), bool)):
+    for mask in (np.zeros((4, 5), np.uint8), np.ones((4, 5), np.uint8), np.ones((1, 1), np.uint8)):
         np.testing.assert_array_equal(filled(mask), mask)
 
 
 def test_closing_bridges_gaps_narrower_than_the_kernel_and_keeps_the_mask() -> None:
-    mask = np.zeros((21, 30), dtype=bool)
-    mask[5:15, 2:10] = mask[5:15, 12:20] = True
+    mask = np.zeros((21, 30), dtype=np.uint8)
+    mask[5:15, 2:10] = mask[5:15, 12:20] = 1
     result = closed(mask, 5)
     assert result[10, 10] and result[10, 11] and (result >= mask).all()
     assert closed(mask, 0) is mask
-    np.testing.assert_array_equal(closed(np.ones((8, 8), bool), 5), np.ones((8, 8), bool))
+    np.testing.assert_array_equal(closed(np.ones((8, 8), np.uint8), 5), np.ones((8, 8), np.uint8))
 
 
 @pytest.mark.parametrize(
