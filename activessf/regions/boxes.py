@@ -81,7 +81,9 @@ class SizeRule:
         return 2 * max(width, height) < self.min_size
 
 
-def find_boxes(mask: NDArray[np.uint8], rule: SizeRule, split_touching: bool) -> Found:
+def find_boxes(
+    mask: NDArray[np.uint8], rule: SizeRule, split_touching: bool, core: tuple[int, int, int, int] | None = None
+) -> Found:
     """Connected regions (8 neighbours) of a mask, and which of them are large and full enough.
 
     Args:
@@ -89,6 +91,7 @@ def find_boxes(mask: NDArray[np.uint8], rule: SizeRule, split_touching: bool) ->
         rule: What a candidate's box must be like.
         split_touching: Whether a region that is too large or too empty may be several cells that touch: if two or
             more of the pieces that `touching.split` makes of it obey the rule, they take its place.
+        core: Only regions count whose box has its left upper corner here (left, top, right, bottom); None: all.
     """
     if mask.size == 0:  # OpenCV 5 crashes on an empty image
         return Found([], [], 0)
@@ -101,6 +104,8 @@ def find_boxes(mask: NDArray[np.uint8], rule: SizeRule, split_touching: bool) ->
         if hierarchy[0, index, 3] != -1:
             continue  # the inner border of a region with a hole
         x, y, width, height = cv2.boundingRect(contour)
+        if core is not None and not (core[0] <= x < core[2] and core[1] <= y < core[3]):
+            continue
         if rule.is_speck(width, height):
             specks += 1
             continue

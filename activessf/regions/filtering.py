@@ -155,9 +155,10 @@ class RegionFilter:
         """Candidate cells in a mask of 0 and 1, (H, W), margins included."""
         return self.with_margin(self.without_margin(mask), mask.shape[1], mask.shape[0])
 
-    def without_margin(self, mask: NDArray[np.uint8]) -> Found:
-        """As `in_mask`, the boxes close round the regions."""
-        return find_boxes(mask, SizeRule(self.min_size, self.max_size, self.min_fill_rate), self.split_touching)
+    def without_margin(self, mask: NDArray[np.uint8], core: tuple[int, int, int, int] | None = None) -> Found:
+        """As `in_mask`, the boxes close round the regions; only those with their left upper corner in `core`."""
+        rule = SizeRule(self.min_size, self.max_size, self.min_fill_rate)
+        return find_boxes(mask, rule, self.split_touching, core)
 
     def with_margin(self, found: Found, width: int, height: int) -> Found:
         """The candidates' boxes widened by the margin, as far as an image of that many pixels reaches."""
