@@ -83,6 +83,10 @@ def check_settings(config: DictConfig) -> None:
     workers, cache = config.num_workers, config.cache_gib
     _require(workers is None or _is_integer(workers) and workers >= 0, "num_workers", workers, "be null, 0 or more")
     _require(_is_number(cache) and cache >= 0, "cache_gib", cache, "be 0 or more")
+    shard, num_shards = config.shard, config.num_shards
+    _require(_is_integer(num_shards) and num_shards >= 1, "num_shards", num_shards, "be 1 or more")
+    fits = shard is None or _is_integer(shard) and 0 <= shard < num_shards
+    _require(fits, "shard", shard, f"be null or 0 to {num_shards - 1} (num_shards - 1)")
     size, patch = config.recipe.image_size, config.recipe.patch_size
     _require(_is_integer(size) and size >= 1, "recipe.image_size", size, "be a whole number of pixels")
     _require(_is_integer(patch) and patch >= 1, "recipe.patch_size", patch, "be a whole number of pixels")

@@ -17,6 +17,8 @@ from activessf.errors import InputError
 BOX = ("x", "y", "width", "height")
 CELLS = ("image", "label", *BOX, "group", "split")
 REGIONS = ("image", *BOX, "fill_rate", "area", "crop")
+REJECTED = ("image", *BOX, "fill_rate", "area", "reason")
+SLIDES = ("image", "width", "height", "resolution", "regions", "rejected", "specks")
 FAILURES = ("image", "reason")
 FOLDS = ("image", *BOX, "group", "label", "fold", "crop")
 SELECTION = ("crop", "prototype", "distance", "threshold", "selected")
@@ -25,6 +27,7 @@ PREDICTIONS = ("image", *BOX, "group", "fold", "label", "predicted")
 PROBABILITY_PREFIX = "p_"
 
 # Names are text even where they look like numbers ("007", "NA").
+_NUMBERS = ("fill_rate", "area", "resolution", "distance", "threshold", "lower", "upper")
 _TEXT_COLUMNS = ("image", "label", "group", "split", "crop", "predicted", "reason", "class")
 
 
@@ -43,7 +46,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             dtype=dict.fromkeys(_TEXT_COLUMNS, str),
             keep_default_na=False,
             skipinitialspace=True,
-            na_values=dict.fromkeys((*BOX, "fill_rate", "area", "distance", "threshold", "lower", "upper"), [""]),
+            na_values=dict.fromkeys((*BOX, *_NUMBERS), [""]),
         )
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist.") from error

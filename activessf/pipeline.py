@@ -45,13 +45,20 @@ METRICS_FILE = "metrics.json"
 _VERSIONS = {"pretraining": 1, "finetuning": 1}
 
 # What does not change a result: where it goes, who watches, which machine works.
-_NO_PART_IN_RESULTS = ("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer")
+_NO_PART_IN_RESULTS = (
+    *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
+    *("strict", "shard", "num_shards"),
+)
+_STAGE_1 = ("regions", "slide_overrides", "tiling")
 _NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
 
 
 def preprocess(config: DictConfig) -> Path:
     """Stage 1: the regions of all slides; returns the folder with regions.csv."""
-    folder = Preparation(config).regions.obtain()
+    preparation = Preparation(config)
+    if config.shard is not None:
+        return preparation.search_shard()
+    folder = preparation.regions.obtain()
     log.info("%s", _told(read_json(folder / SUMMARY_FILE)))
     return folder
 
@@ -145,13 +152,17 @@ class Pipeline:
         }
         # Settings of stages that have no part in the result would tell equal runs apart.
         if self.config.ssl_method.method is None:
-            for unused in ("regions", "selection"):
+            for unused in (*_STAGE_1, "selection"):
                 del settings[unused]
             del settings["recipe"]["pretraining"], settings["recipe"]["feature_image_size"]
             return {"versions": {**VERSIONS, **_VERSIONS}, "settings": settings}
         settings["data"]["slides"] = self.prepared.slides_identity
         if self.prepared.strategy is None:
-            del settings["regions"], settings["selection"]["scope"]
+            for unused in _STAGE_1:
+                del settings[unused]
+            del settings["selection"]["scope"]
+        else:
+            settings["slide_overrides"] = self.prepared.overrides
         if not self.prepared.needs_features:
             del settings["selection"]["features"], settings["recipe"]["feature_image_size"]
         else:

@@ -5,7 +5,9 @@ Every result is an `Artifact`: a folder keyed by what it depends on, made when i
 
 from __future__ import annotations
 
+import logging
 import os
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,24 +18,30 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
-from activessf.configuration import build, check_settings, plain, without
+from activessf.configuration import build, check_settings, plain, region_settings, without
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
 from activessf.data.slides import SLIDES_FILE, check_slides
 from activessf.data.source import Source
 from activessf.errors import InputError
 from activessf.manifests import CELLS, FOLDS, REGIONS, read_table, write_table
-from activessf.regions.stage import find_regions
+from activessf.regions.filtering import RegionFilter
+from activessf.regions.overrides import read_overrides
+from activessf.regions.stage import Search, find_regions, search_shard
+from activessf.regions.store import clear_leftovers
+from activessf.regions.tiles import Tiling
 from activessf.selection.features import FeatureExtractor
 from activessf.selection.stage import select_regions, selected_crops
 from activessf.selection.strategy import Strategy
+
+log = logging.getLogger(__name__)
 
 FOLDS_FILE = "folds.csv"
 REGIONS_FILE = "regions.csv"
 FEATURES_FILE = "features.npy"
 
 # Raised when the result of a stage changes for the same inputs.
-VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 2, "features": 1, "selection": 1}
+VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 3, "features": 1, "selection": 1}
 
 _NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
 
@@ -121,16 +129,45 @@ class Preparation:
     @cached_property
     def regions(self) -> Artifact:
         """The candidate regions of all slides, shared by the folds."""
+        search = self.search
         inputs = {
             "version": VERSIONS["regions"],
             "filter": plain(self.config.regions),
+            "overrides": self.overrides,
+            "tiling": asdict(search.tiling),
             "slides": files_fingerprint(self.source.root, self.source.slides),
         }
 
         def make(folder: Path) -> None:
-            find_regions(self.source.root, self.source.slides, build(self.config.regions), folder, self.num_workers)
+            clear_leftovers(search.store)
+            find_regions(search, self.source.slides, folder, self.num_workers)
 
         return self.artifact("regions", self.config.data.name, inputs, make)
+
+    @cached_property
+    def search(self) -> Search:
+        """What stage 1 looks for in which slide, and where it keeps what it found slide by slide."""
+        region_filter: RegionFilter = build(self.config.regions)
+        overrides = self.config.slide_overrides
+        own = {}
+        if overrides is not None:
+            path = Path(overrides).expanduser().absolute()
+            own = read_overrides(path, self.source.slides, region_filter, lambda name: build(region_settings(name)))
+        tiling = Tiling(self.config.tiling.size, self.config.tiling.overlap)
+        store = self.output_dir / "stages" / "slides_searched"
+        return Search(self.source.root, region_filter, own, tiling, store, self.config.strict)
+
+    @property
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """The settings of stage 1 by slide, where a slide has its own."""
+        return {slide: asdict(own) for slide, own in sorted(self.search.own_filters.items())}
+
+    def search_shard(self) -> Path:
+        """Work through this machine's share of the slides; the same command without a shard joins the shares."""
+        search, shard, num_shards = self.search, self.config.shard, self.config.num_shards
+        search_shard(search, self.source.slides, shard, num_shards, self.num_workers)
+        log.info("Share %d of %d is done; once all are, the same command without shard joins them.", shard, num_shards)
+        return search.store
 
     @cached_property
     def selection(self) -> Artifact:

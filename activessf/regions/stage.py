@@ -1,69 +1,133 @@
-"""Stage 1 over a whole set of slides: images in, `regions.csv` and crops out."""
+"""Stage 1 over a whole set of slides: slides in, `regions.csv` and crops out."""
 
 from __future__ import annotations
 
+import csv
+import errno
+import logging
+import os
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
-import pandas as pd
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
-from activessf.data.images import crop, read_image, write_png
+from activessf.artifacts import file_fingerprint, fingerprint
+from activessf.data.slide_files import open_slide
 from activessf.errors import InputError
-from activessf.manifests import FAILURES, REGIONS, write_json, write_table
-from activessf.regions.boxes import Region
+from activessf.manifests import FAILURES, REGIONS, REJECTED, SLIDES, write_json
 from activessf.regions.filtering import RegionFilter
+from activessf.regions.store import SlideResult, SlideStore
+from activessf.regions.tiles import Tiling, find_in_slide
+from activessf.regions.workers import in_order
+
+log = logging.getLogger(__name__)
+
+# Raised when the same file and settings give another result.
+VERSION = 2
 
 _CROPS = "crops"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
-class _Result(NamedTuple):
-    """What became of one image: its regions, or the reason why there are none."""
+@dataclass(frozen=True)
+class Search:
+    """What is looked for, and where results are kept.
 
-    image: str
-    regions: list[Region]
+    Attributes:
+        root: Folder that the slides' paths are relative to.
+        region_filter: For every slide that has none of its own.
+        own_filters: Filters of single slides, by path.
+        tiling: How slides too large for memory are read.
+        store: Folder of the results slide by slide, shared by all runs.
+        strict: Whether the first slide that can't be read ends the run.
+    """
+
+    root: Path
+    region_filter: RegionFilter
+    own_filters: Mapping[str, RegionFilter]
+    tiling: Tiling
+    store: Path
+    strict: bool
+
+    def filter_of(self, slide: str) -> RegionFilter:
+        """The filter of one slide."""
+        return self.own_filters.get(slide, self.region_filter)
+
+    def store_of(self, slide: str) -> SlideStore:
+        """Where the slide's result is kept: by the settings that it depends on."""
+        settings = {"version": VERSION, "filter": asdict(self.filter_of(slide)), "tiling": asdict(self.tiling)}
+        return SlideStore(self.store, fingerprint(settings))
+
+
+class _Outcome(NamedTuple):
+    """What became of one slide: its key in the store, or why it has no result."""
+
+    slide: str
+    key: str
     failure: str | None
+    was_there: bool
 
 
-def find_regions(
-    root: Path, images: Sequence[str], region_filter: RegionFilter, output: Path, num_workers: int
-) -> None:
-    """Find the candidate cells of all images and cut them out.
+def find_regions(search: Search, slides: Sequence[str], output: Path, num_workers: int) -> None:
+    """Find the candidate cells of all slides and cut them out.
 
     Writes into `output`: `regions.csv` (sorted by image, then y, then x; `crop` is relative to `output`), the crops
-    as PNG with the image's original pixels, `failures.csv` and `summary.json`. An image that can't be read goes into
-    `failures.csv` and does not stop the others. If no region is found the tables are written without rows.
+    as PNG with the slide's original pixels, `rejected.csv` with the reasons, `slides.csv`, `failures.csv` and
+    `summary.json`. A slide that can't be read goes into `failures.csv` and does not stop the others. Slides that the
+    store knows are not read again. If no region is found the tables are written without rows. Memory does not grow
+    with the number of slides, but for their names.
 
     Args:
-        root: Folder that the images' paths are relative to.
-        images: Paths of the images; the order does not matter, a repeated path counts once.
-        region_filter: Applied to every image by itself.
+        search: What is looked for.
+        slides: Paths of the slides; the order does not matter, a repeated path counts once.
         output: An existing, empty folder.
         num_workers: Processes to use; 0: this one. The files are the same for any number.
 
     Raises:
-        InputError: There is no image, or none can be read.
+        InputError: There is no slide, none can be read, one can't and `search.strict` is set, or the disk is full.
     """
-    started = time.monotonic()
-    if not images:
+    if not slides:
         raise InputError("There is no image to look for regions in; give a data source that has slides.")
-    (output / _CROPS).mkdir()
-    prefixes = crop_prefixes(images)
-    process = partial(_process, root, region_filter, output)
-    with _mapped(process, prefixes.items(), len(prefixes), num_workers) as results:
-        collected = list(tqdm(results, "regions", len(prefixes), unit="image", disable=None))
-    failures = [result for result in collected if result.failure is not None]
-    if len(failures) == len(collected):
-        raise InputError(f"None of the {len(failures)} images can be read; the first: {failures[0].failure}")
-    _write_tables(collected, prefixes, output, time.monotonic() - started)
+    with _room_for(output):
+        (output / _CROPS).mkdir()
+        with _Tables(output) as tables:
+            prefixes = crop_prefixes(slides)
+            for outcome in _searched(search, list(prefixes), num_workers):
+                tables.add(outcome, search, prefixes[outcome.slide])
+        if tables.failed == tables.images:
+            raise InputError(f"None of the {tables.images} images can be read; the first: {tables.first_failure}")
+        write_json(tables.summary(), output / "summary.json")
+
+
+def search_shard(search: Search, slides: Sequence[str], shard: int, num_shards: int, num_workers: int) -> bool:
+    """Work through every `num_shards`-th slide, so that machines share the work through a common store.
+
+    Args:
+        search: What is looked for.
+        slides: Paths of all slides.
+        shard: Which share, 0..num_shards - 1.
+        num_shards: Number of shares.
+        num_workers: Processes to use; 0: this one.
+
+    Returns:
+        Whether the slides of this share could all be read.
+
+    Raises:
+        InputError: A slide can't be read and `search.strict` is set, or the disk is full.
+    """
+    share = sorted(set(slides))[shard::num_shards]
+    with _room_for(search.store):
+        failures = [outcome for outcome in _searched(search, share, num_workers) if outcome.failure is not None]
+    if failures:
+        log.warning("%d of %d slides can't be read; the first: %s", len(failures), len(share), failures[0].failure)
+    return not failures
 
 
 def crop_prefixes(images: Iterable[str]) -> dict[str, str]:
@@ -88,59 +152,138 @@ def crop_prefixes(images: Iterable[str]) -> dict[str, str]:
     return prefixes
 
 
-def _process(root: Path, region_filter: RegionFilter, output: Path, item: tuple[str, str]) -> _Result:
-    name, prefix = item
+def _searched(search: Search, slides: Sequence[str], num_workers: int) -> Iterator[_Outcome]:
+    """Work through slides that the store doesn't know; outcomes in the order of the slides."""
+    failed = known = 0
+    with tqdm(total=len(slides), desc="regions", unit="slide", disable=None) as bar:
+        for outcome in in_order(partial(_search, search), slides, num_workers, died=_died):
+            if outcome.failure is not None and search.strict:
+                raise InputError(f"{outcome.failure} (strict=true stops here; without it the run goes on)")
+            failed += outcome.failure is not None
+            known += outcome.was_there
+            bar.set_postfix(known=known, failed=failed, refresh=False)
+            bar.update()
+            yield outcome
+    if known:
+        log.info("%d of %d slides had been worked through before.", known, len(slides))
+
+
+def _search(search: Search, slide: str) -> _Outcome:
+    path = search.root / slide
     try:
-        image = read_image(root / name)
-        regions = region_filter(image)
-    except (InputError, cv2.error, MemoryError) as error:  # one odd slide must not cost the other thousands
-        return _Result(name, [], str(error) or type(error).__name__)
-    for index, region in enumerate(regions):
-        write_png(crop(image, region.x, region.y, region.width, region.height), output / _crop_name(prefix, index))
-    return _Result(name, regions, None)
+        key = file_fingerprint(path)
+    except OSError as error:
+        return _Outcome(
+            slide, "", f"The image {path} can't be opened ({error.strerror}); check the path and the rights.", False
+        )
+    store = search.store_of(slide)
+    if store.load(key) is not None:
+        return _Outcome(slide, key, None, True)
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(open_slide(path))
+            found = find_in_slide(opened, search.filter_of(slide), search.tiling)
+            # Whole slides have many regions, so these are cut while they are written; plain images can't fail here.
+            crops = (opened.read(*region[:4]) for region in found.regions)
+            result = SlideResult(opened.width, opened.height, opened.resolution, found)
+            _save(store, key, result, crops)
+        except (InputError, cv2.error, MemoryError) as error:  # one odd slide must not cost the other thousands
+            if isinstance(error, _NoRoom):
+                raise
+            return _Outcome(slide, key, str(error) or type(error).__name__, False)
+    return _Outcome(slide, key, None, False)
+
+
+def _died(slide: str) -> _Outcome:
+    return _Outcome(slide, "", "The process that read this file died: it is damaged, or needs more memory.", False)
+
+
+class _NoRoom(InputError):
+    """The results can't be written."""
+
+
+def _save(store: SlideStore, key: str, result: SlideResult, crops: Iterable[Any]) -> None:
+    with _room_for(store.folder(key)):
+        store.save(key, result, crops)
 
 
 @contextmanager
-def _mapped(
-    process: partial[_Result], items: Iterable[tuple[str, str]], count: int, num_workers: int
-) -> Iterator[Iterator[_Result]]:
-    """Results in the order of the items, worked out while they are read."""
-    if num_workers == 0:
-        with threadpool_limits(1):
-            yield map(process, items)
-        return
-    # A forked child can hang in an OpenMP or OpenCV call if the parent has used those threads; a spawned one can't.
-    executor = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_use_one_thread)
+def _room_for(folder: Path) -> Iterator[None]:
+    """Turn a full disk into a sentence."""
     try:
-        yield executor.map(process, items, chunksize=max(1, min(16, count // (4 * num_workers))))
-    finally:
-        executor.shutdown(cancel_futures=True)
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise _NoRoom(
+            f"{folder} can't be written ({error.strerror}); make room, or set paths.output_dir to another disk, and "
+            "give the same command again: what has been found so far is kept."
+        ) from error
 
 
-def _use_one_thread() -> None:
-    """Keep K-means from starting a thread a core in every worker, and its sums in one order whatever the machine."""
-    threadpool_limits(1)
+class _Tables:
+    """The stage's tables, written row by row as slides come in, in their order."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._started = time.monotonic()
+        self._files = ExitStack()
+        self._writers: dict[str, Any] = {}
+        self.images = self.failed = self._with_region = self._regions = 0
+        self.first_failure = ""
+
+    def __enter__(self) -> _Tables:
+        columns = {"regions": REGIONS, "rejected": REJECTED, "slides": SLIDES, "failures": FAILURES}
+        for name, header in columns.items():
+            path = self._output / f"{name}.csv"
+            file = self._files.enter_context(path.open("w", encoding="utf-8", newline=""))
+            self._writers[name] = csv.writer(file, lineterminator="\n")
+            self._writers[name].writerow(header)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def add(self, outcome: _Outcome, search: Search, prefix: str) -> None:
+        """Write what became of one slide."""
+        self.images += 1
+        if outcome.failure is not None:
+            self.failed += 1
+            self.first_failure = self.first_failure or outcome.failure
+            self._writers["failures"].writerow([outcome.slide, outcome.failure])
+            return
+        store = search.store_of(outcome.slide)
+        result = store.load(outcome.key)
+        assert result is not None, "found or saved a moment ago"
+        regions, rejected, specks = result.found
+        counts = (len(regions), len(rejected), specks)
+        size = (result.width, result.height, "" if result.resolution is None else result.resolution)
+        self._writers["slides"].writerow([outcome.slide, *size, *counts])
+        for index, region in enumerate(regions):
+            crop = f"{_CROPS}/{prefix}_{index:04d}.png"
+            _link(store.crop(outcome.key, index), self._output / crop)
+            self._writers["regions"].writerow([outcome.slide, *region, crop])
+        for item in rejected:
+            self._writers["rejected"].writerow([outcome.slide, *item.region, item.reason])
+        self._with_region += bool(regions)
+        self._regions += len(regions)
+
+    def summary(self) -> dict[str, float]:
+        """Totals, and the seconds that it took."""
+        return {
+            "images": self.images,
+            "images_with_region": self._with_region,
+            "regions": self._regions,
+            "failed": self.failed,
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
 
 
-def _crop_name(prefix: str, index: int) -> str:
-    return f"{_CROPS}/{prefix}_{index:04d}.png"
-
-
-def _write_tables(results: Sequence[_Result], prefixes: dict[str, str], output: Path, seconds: float) -> None:
-    rows = [
-        (result.image, *region._asdict().values(), _crop_name(prefixes[result.image], index))
-        for result in results
-        for index, region in enumerate(result.regions)
-    ]
-    regions = pd.DataFrame(rows, columns=["image", *Region._fields, "crop"])
-    write_table(regions[list(REGIONS)], output / "regions.csv")
-    failures = [(result.image, result.failure) for result in results if result.failure is not None]
-    write_table(pd.DataFrame(failures, columns=list(FAILURES)), output / "failures.csv")
-    summary = {
-        "images": len(results),
-        "images_with_region": sum(bool(result.regions) for result in results),
-        "regions": len(rows),
-        "failed": len(failures),
-        "seconds": round(seconds, 3),
-    }
-    write_json(summary, output / "summary.json")
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name, or a copy where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        shutil.copyfile(source, target)

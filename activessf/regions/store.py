@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from activessf.data.images import write_png
 from activessf.regions.boxes import Found, Region, Rejected
 
 _RESULT = "slide.json"
+_LEFTOVER_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,11 @@ class SlideStore:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def clear_leftovers(self) -> None:
-        """Take away what killed processes left behind; to be called while no other process works on this store."""
-        for leftover in self._root.glob("*/.*"):
+
+def clear_leftovers(root: Path) -> None:
+    """Take away what processes that were killed left in a store; what is less than a day old may be in work."""
+    for leftover in root.glob("*/*/.*"):
+        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
             shutil.rmtree(leftover, ignore_errors=True)
 
 

@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +11,11 @@ from PIL import Image
 
 from activessf.data.images import read_image
 from activessf.errors import InputError
-from activessf.manifests import FAILURES, REGIONS, read_table
+from activessf.manifests import FAILURES, REGIONS, REJECTED, SLIDES, read_table
+from activessf.regions import stage
 from activessf.regions.filtering import RegionFilter
-from activessf.regions.stage import crop_prefixes, find_regions
+from activessf.regions.stage import Search, crop_prefixes, find_regions, search_shard
+from activessf.regions.tiles import Tiling
 
 PAPER = Path(__file__).resolve().parents[2] / "conf/regions/paper.yaml"
 PAPER_FILTER = RegionFilter(
@@ -53,9 +58,14 @@ def names(root: Path) -> list[str]:
     return [str(path.relative_to(root)) for path in root.rglob("*.*")]
 
 
+def search(root: Path, store: Path, strict: bool = False, **own: RegionFilter) -> Search:
+    return Search(root, PAPER_FILTER, own, Tiling(2048, 512), store, strict)
+
+
 def run(root: Path, images: list[str], output: Path, num_workers: int = 0) -> Path:
+    """The stage with a store of its own."""
     output.mkdir()
-    find_regions(root, images, PAPER_FILTER, output, num_workers)
+    find_regions(search(root, output.with_suffix(".store")), images, output, num_workers)
     return output
 
 
@@ -86,7 +96,7 @@ def test_good_images_give_regions_and_bad_ones_a_reason(slides: Path, tmp_path: 
     )
     failures = read_table(output / "failures.csv", FAILURES)
     assert failures["image"].tolist() == ["cut.jpg", "gone.png", "text.png"]
-    assert ["truncated" in failures["reason"][0], "does not exist" in failures["reason"][1]] == [True, True]
+    assert ["truncated" in failures["reason"][0], "No such file" in failures["reason"][1]] == [True, True]
     summary = json.loads((output / "summary.json").read_text())
     assert summary.pop("seconds") >= 0
     assert summary == {"images": 12, "images_with_region": 5, "regions": 6, "failed": 3}
@@ -133,3 +143,98 @@ def test_crop_prefixes_are_unique_without_regard_to_case() -> None:
     assert list(prefixes) == sorted(set(images))
     assert len({prefix.casefold() for prefix in prefixes.values()}) == 6
     assert prefixes["two.png"] == "two" and prefixes == crop_prefixes(images[::-1])
+
+
+def tables(output: Path) -> dict[str, bytes]:
+    """All files but the summary, which holds the time that it took."""
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes()
+        for path in output.rglob("*")
+        if path.is_file() and path.name != "summary.json"
+    }
+
+
+def test_every_slide_and_every_rejected_region_is_listed(slides: Path, tmp_path: Path) -> None:
+    slide((10, 10, 90, 90), (150, 10, 50, 90)).save(slides / "small.png")
+    output = run(slides, ["small.png", "empty.png", "tiny.png"], tmp_path / "output")
+    listed = read_table(output / "slides.csv", SLIDES)
+    assert listed["image"].tolist() == ["empty.png", "small.png", "tiny.png"]
+    assert listed[["width", "height"]].to_numpy().tolist() == [[260, 200], [260, 200], [1, 1]]
+    assert listed["regions"].tolist() == [0, 1, 0] and listed["rejected"].tolist() == [0, 1, 0]
+    rejected = read_table(output / "rejected.csv", REJECTED)
+    assert rejected[["image", "reason"]].to_numpy().tolist() == [["small.png", "too small"]]
+    assert abs(rejected["x"][0] - 150) <= 1 and rejected["fill_rate"][0] > 0.9
+
+
+def test_shards_share_the_work_and_their_parts_join(slides: Path, tmp_path: Path) -> None:
+    images, store = names(slides), tmp_path / "store"
+    alone = run(slides, images, tmp_path / "alone")
+    for shard in (2, 0, 1):
+        search_shard(search(slides, store), images, shard, 3, num_workers=0)
+    read = []
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "open_slide", lambda path, real=stage.open_slide: read.append(path.name) or real(path))
+        find_regions(search(slides, store), images, joined, 0)
+    assert tables(joined) == tables(alone)
+    assert sorted(read) == ["cut.jpg", "text.png"]  # only what could not be read is tried again
+
+
+def test_only_new_and_changed_slides_are_worked_through_again(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(stage, "open_slide", lambda path, real=stage.open_slide: read.append(path.name) or real(path))
+    store = tmp_path / "store"
+    images = ["a/one.png", "empty.png", "upright.jpg"]
+
+    def again(name: str, region_search: Search, images: list[str]) -> list[str]:
+        read.clear()
+        (tmp_path / name).mkdir()
+        find_regions(region_search, images, tmp_path / name, 0)
+        return list(read)
+
+    assert again("first", search(slides, store), images) == ["one.png", "empty.png", "upright.jpg"]
+    assert again("second", search(slides, store), images) == []
+    slide((50, 50, 75, 75)).save(slides / "empty.png")
+    assert again("third", search(slides, store), [*images, "alpha.png"]) == ["alpha.png", "empty.png"]
+    own = {"upright.jpg": replace(PAPER_FILTER, min_size=60)}
+    assert again("fourth", search(slides, store, **own), images) == ["upright.jpg"]
+    stored = next(store.rglob("slide.json"))
+    stored.write_text(stored.read_text()[:50])  # as a power cut may leave it
+    assert len(again("fifth", search(slides, store), images)) <= 1
+    assert tables(tmp_path / "fifth") == tables(run(slides, images, tmp_path / "fresh"))
+
+
+def test_strict_stops_at_the_first_slide_that_cannot_be_read(slides: Path, tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    with pytest.raises(InputError, match=r"cut\.jpg is damaged or truncated .*strict=true stops here"):
+        find_regions(search(slides, tmp_path / "store", strict=True), names(slides), tmp_path / "output", 0)
+
+
+def test_a_full_disk_is_a_sentence_and_what_was_found_is_kept(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, store = ["a/one.png", "b/one.png", "upright.jpg"], tmp_path / "store"
+    written: list[Path] = []
+
+    def full_after_two(image: np.ndarray, path: Path) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        path.write_bytes(b"crop")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("activessf.regions.store.write_png", full_after_two)
+        (tmp_path / "output").mkdir()
+        with pytest.raises(InputError, match="No space left on device.*what has been found so far is kept"):
+            find_regions(search(slides, store), images, tmp_path / "output", 0)
+    assert len(list(store.rglob("slide.json"))) == 1 and not list(store.rglob(".*"))
+
+
+def test_settings_of_a_slide_of_its_own_are_used_for_it_alone(slides: Path, tmp_path: Path) -> None:
+    own = {"b/one.png": replace(PAPER_FILTER, min_size=120)}
+    (tmp_path / "output").mkdir()
+    find_regions(search(slides, tmp_path / "store", **own), ["a/one.png", "b/one.png"], tmp_path / "output", 0)
+    assert set(read_table(tmp_path / "output" / "regions.csv", REGIONS)["image"]) == {"a/one.png"}
