@@ -47,15 +47,20 @@ _VERSIONS = {"pretraining": 1, "finetuning": 1}
 # What does not change a result: where it goes, who watches, which machine works.
 _NO_PART_IN_RESULTS = (
     *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
-    *("strict", "shard", "num_shards"),
+    *("strict", "shard", "num_shards", "calibrate", "calibration"),
 )
 _STAGE_1 = ("regions", "slide_overrides", "tiling")
 _NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
 
 
 def preprocess(config: DictConfig) -> Path:
-    """Stage 1: the regions of all slides; returns the folder with regions.csv."""
+    """Stage 1: the regions of all slides; returns the folder with regions.csv.
+
+    With `calibrate` set it finds settings of stage 1 instead, and with `shard` it does a share of the slides.
+    """
     preparation = Preparation(config)
+    if config.calibrate is not None:
+        return preparation.calibrate()
     if config.shard is not None:
         return preparation.search_shard()
     folder = preparation.regions.obtain()

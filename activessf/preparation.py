@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
-from activessf.configuration import build, check_settings, plain, region_settings, without
+from activessf.configuration import CONF, build, check_settings, plain, region_settings, without
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
 from activessf.data.slides import SLIDES_FILE, check_slides
 from activessf.data.source import Source
 from activessf.errors import InputError
 from activessf.manifests import CELLS, FOLDS, REGIONS, read_table, write_table
+from activessf.regions.calibration_stage import Plan, calibrate
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.overrides import read_overrides
 from activessf.regions.stage import Search, find_regions, search_shard
@@ -161,6 +162,17 @@ class Preparation:
     def overrides(self) -> dict[str, dict[str, Any]]:
         """The settings of stage 1 by slide, where a slide has its own."""
         return {slide: asdict(own) for slide, own in sorted(self.search.own_filters.items())}
+
+    def calibrate(self) -> Path:
+        """Find settings of stage 1 from the labeled cells; returns the new preset's file."""
+        name, settings = str(self.config.calibrate), self.config.calibration
+        plan = Plan(settings.labels, settings.num_fields, settings.check_share, settings.apart, settings.seed)
+        output = self.output_dir / "calibration" / readable(name)
+        output.mkdir(parents=True, exist_ok=True)
+        start: RegionFilter = build(self.config.regions)
+        path = calibrate(self.source.root, self.source.cells, start, plan, name, CONF / "regions", output)
+        log.info("The preset is used by regions=%s; before and after are shown in %s.", name, output / "check.png")
+        return path
 
     def search_shard(self) -> Path:
         """Work through this machine's share of the slides; the same command without a shard joins the shares."""

@@ -37,13 +37,23 @@ def stained(image: NDArray[np.uint8], ranges: Sequence[StainRange]) -> NDArray[n
     Returns:
         (H, W).
     """
-    hue, saturation, value = np.moveaxis(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), -1, 0)
-    mask = np.zeros(image.shape[:2], dtype=np.bool_)
+    return in_ranges(hsv(image), ranges)
+
+
+def in_ranges(colours: NDArray[np.uint8], ranges: Sequence[StainRange]) -> NDArray[np.bool_]:
+    """As `stained`, for colours in OpenCV's 8-bit HSV, (..., 3); (...)."""
+    hue, saturation, value = np.moveaxis(colours, -1, 0)
+    mask = np.zeros(colours.shape[:-1], dtype=np.bool_)
     for stain in ranges:
         first, last = stain["hue"]
         in_hue = _within(hue, (first, last)) if first <= last else (hue >= first) | (hue <= last)
         mask |= in_hue & _within(saturation, stain["saturation"]) & _within(value, stain["value"])
     return mask
+
+
+def hsv(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An RGB image (H, W, 3) in OpenCV's 8-bit HSV: hue 0..179 in half degrees, saturation and value 0..255."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), dtype=np.uint8)
 
 
 def closed(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -40,7 +40,7 @@ def split(component: NDArray[np.bool_], min_size: int) -> NDArray[np.int32]:
     """
     padded = np.pad(component, 1).astype(np.uint8)
     depth = np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), dtype=np.float32)
-    peaks = [peak for peak in _peaks(depth) if peak.depth >= _LEAST_DEPTH * min_size]
+    peaks = _apart([peak for peak in _peaks(depth) if peak.depth >= _LEAST_DEPTH * min_size])
     if len(peaks) < 2:
         return component.astype(np.int32)
     return _parted(depth, sorted(peaks))[1:-1, 1:-1]
@@ -66,9 +66,18 @@ def _deepest(depth: NDArray[np.float32], part: NDArray[np.bool_]) -> _Peak:
     return _Peak(row, column, float(depth[row, column]))
 
 
+def _apart(peaks: list[_Peak]) -> list[_Peak]:
+    """Without the peaks that lie deeper in another's disc than in their own."""
+    return [peak for peak in peaks if peak.depth**2 >= max(other.depth**2 - _squared(peak, other) for other in peaks)]
+
+
+def _squared(first: _Peak, second: _Peak) -> int:
+    return (first.row - second.row) ** 2 + (first.column - second.column) ** 2
+
+
 def _parted(depth: NDArray[np.float32], peaks: list[_Peak]) -> NDArray[np.int32]:
     """Every pixel to the disc round a peak, as large as it is deep, that it lies deepest in (power diagram)."""
-    rows, columns = np.indices(depth.shape, sparse=True)
+    rows, columns = np.ogrid[: depth.shape[0], : depth.shape[1]]
     powers = [(rows - peak.row) ** 2 + (columns - peak.column) ** 2 - peak.depth**2 for peak in peaks]
     nearest = np.where(depth > 0, np.argmin(powers, axis=0) + 1, 0)
     labels = np.zeros(depth.shape, np.int32)
