@@ -42,7 +42,7 @@ REGIONS_FILE = "regions.csv"
 FEATURES_FILE = "features.npy"
 
 # Raised when the result of a stage changes for the same inputs.
-VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 3, "features": 1, "selection": 1}
+VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 1, "selection": 1}
 
 _NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
 

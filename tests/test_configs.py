@@ -1,5 +1,6 @@
 """Every option of every group composes, builds what it names, and says what its comments say."""
 
+import json
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -102,6 +103,15 @@ def made_up_root(name: str, root: Path, classes: list[str]) -> Path:
             "<annotation><size><width>200</width><height>160</height></size>"
             f"<object><name>WBC</name><bndbox>{box}</bndbox></object></annotation>"
         )
+    coco = {
+        "images": [{"id": number, "file_name": f"{number}.png"} for number in range(len(classes))],
+        "categories": [{"id": number, "name": label} for number, label in enumerate(classes)],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": number, "bbox": [0, 0, 9, 9]}
+            for number in range(len(classes))
+        ],
+    }
+    (folder / "annotations.json").write_text(json.dumps(coco))
     rows = [f"slides/{number}.png,{label}" for number, label in enumerate(classes)]
     (folder / "cells.csv").write_text("\n".join(["image,label", *rows]) + "\n")
     rows = [f"{number}.jpg,{label}" for number, label in enumerate(classes)]

@@ -6,12 +6,11 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pandas as pd
 
 from activessf.data.source import Source, check_folder, existing_folder, images_below, make_source
-from activessf.errors import InputError
+from activessf.interchange.voc import read_voc_file
 from activessf.manifests import read_table
 
 
@@ -51,13 +50,14 @@ def bccd_source(
     rows: list[dict[str, object]] = []
     uncertain: Counter[str] = Counter()
     for field in fields:
-        boxes = _boxes(base / annotations / (Path(field).stem + ".xml"), box_name)
+        annotation = base / annotations / (Path(field).stem + ".xml")
+        boxes = read_voc_file(annotation, only=box_name) if annotation.is_file() else []
         labels = names.get(Path(field).name, [])
         if len(boxes) != len(labels) or len(set(labels)) > 1:
             uncertain.update(labels)
             continue
         rows += [
-            {"image": field, "label": label, "group": field, **box} for label, box in zip(labels, boxes, strict=True)
+            {**box, "image": field, "label": label, "group": field} for label, box in zip(labels, boxes, strict=True)
         ]
     if uncertain:
         counts = ", ".join(f"{count} {label}" for label, count in uncertain.most_common())
@@ -67,24 +67,3 @@ def bccd_source(
             stacklevel=2,
         )
     return make_source(base, pd.DataFrame(rows), fields, classes, rare, common)
-
-
-def _boxes(path: Path, name: str) -> list[dict[str, int]]:
-    """Boxes of the objects called `name`; VOC corners are inclusive and count from 1."""
-    if not path.is_file():
-        return []
-    try:
-        tree = ElementTree.parse(path)
-        width, height = (int(tree.findtext(f"size/{side}", "")) for side in ("width", "height"))
-        boxes = []
-        for item in tree.iter("object"):
-            if item.findtext("name") != name:
-                continue
-            left, top, right, bottom = (
-                int(float(item.findtext(f"bndbox/{corner}", ""))) for corner in ("xmin", "ymin", "xmax", "ymax")
-            )
-            left, top, right, bottom = max(left - 1, 0), max(top - 1, 0), min(right, width), min(bottom, height)
-            boxes.append({"x": left, "y": top, "width": right - left, "height": bottom - top})
-    except (ElementTree.ParseError, ValueError, OverflowError, LookupError) as error:
-        raise InputError(f"{path} can't be read as a Pascal VOC annotation: {error}.") from error
-    return boxes

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from activessf.data.images import crop, read_image, write_png
+from activessf.data.images import write_png
+from activessf.data.slide_files import Slide, open_slide
 from activessf.errors import InputError
 from activessf.manifests import BOX, FAILURES, write_table
 
@@ -62,19 +63,31 @@ def cut_cells(root: Path, cells: pd.DataFrame, output: Path, num_workers: int) -
 def _cut(root: Path, part: pd.DataFrame, output: Path) -> pd.DataFrame | dict[str, str]:
     name = str(part["image"].iloc[0])
     try:
-        image = read_image(root / name)
+        with open_slide(root / name) as slide:
+            return _cut_from(slide, name, part, output)
+    except _WrongBox:
+        raise
     except InputError as error:
         return {"image": name, "reason": str(error)}
-    height, width = image.shape[:2]
+
+
+class _WrongBox(InputError):
+    """The label is wrong, not the image."""
+
+
+def _cut_from(slide: Slide, name: str, part: pd.DataFrame, output: Path) -> pd.DataFrame:
+    width, height = slide.width, slide.height
+    if not slide.in_memory and part["x"].isna().any():
+        raise _WrongBox(f"{name} is a whole slide of {width}x{height} pixels, and no one cell; give cells in it boxes.")
     part = _in_whole_pixels(part, width, height)
     for row in part.itertuples():
         left, top, right, bottom = row.x, row.y, row.x + row.width, row.y + row.height
         if left < 0 or top < 0 or row.width < 1 or row.height < 1 or right > width or bottom > height:
-            raise InputError(
+            raise _WrongBox(
                 f"The box x={left}, y={top}, width={row.width}, height={row.height} of a cell ({row.label}) lies "
                 f"outside its image {name} of {width}x{height} pixels; correct the box."
             )
-        write_png(crop(image, row.x, row.y, row.width, row.height), output / row.crop)
+        write_png(slide.read(row.x, row.y, row.width, row.height), output / row.crop)
     return part
 
 

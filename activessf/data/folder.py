@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
 
+from activessf.data.groups import GroupPattern
 from activessf.data.source import Source, check_folder, existing_folder, images_below, make_source
 from activessf.errors import InputError
 
@@ -41,30 +41,12 @@ def folder_source(
     found = sorted(path.name for path in (base / cells).iterdir() if path.is_dir() and not path.name.startswith("."))
     if not found:
         raise InputError(f"{base / cells} holds no class folders.")
+    pattern = None if group_pattern is None else GroupPattern(group_pattern)
     rows = [
-        {"image": image, "label": name, "group": _group(image, f"{cells}/{name}/", group_pattern)}
+        {"image": image, "label": name, "group": "" if pattern is None else pattern.of(image, f"{cells}/{name}")}
         for name in (classes or found)
         for image in images_below(base, f"{cells}/{name}")
     ]
     found_slides = images_below(base, slides)
-    groups = {slide: _search(slide, f"{slides}/", group_pattern) for slide in found_slides} if group_pattern else {}
-    known = {slide: group for slide, group in groups.items() if group is not None}
+    known = {} if pattern is None else pattern.known(found_slides, slides)
     return make_source(base, pd.DataFrame(rows), found_slides, classes or found, rare, common, known)
-
-
-def _group(image: str, folder: str, pattern: str | None) -> str:
-    if pattern is None:
-        return ""
-    group = _search(image, folder, pattern)
-    if group is None:
-        raise InputError(f"data.group_pattern={pattern!r} finds no group in {image!r}; it needs one pair of brackets.")
-    return group
-
-
-def _search(image: str, folder: str, pattern: str) -> str | None:
-    """What the first group of the pattern finds in a path below a folder."""
-    try:
-        match = re.search(pattern, image.removeprefix(folder))
-    except re.error as error:
-        raise InputError(f"data.group_pattern={pattern!r} is no regular expression: {error}.") from error
-    return match[1] if match is not None and match.groups() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +35,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     with _opened(path) as image:
         image.load()
-        return _as_rgb(ImageOps.exif_transpose(image), path)
+        ImageOps.exif_transpose(image, in_place=True)
+        return _as_rgb(image, path)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -111,15 +113,15 @@ def _as_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _scaled_to_eight_bit(grey: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
-    values = grey.astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+def _scaled_to_eight_bit(grey: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    least, greatest = int(grey.min()), int(grey.max())
+    if least < 0 or greatest > 65535:
         raise InputError(
-            f"The image {path} has grey values from {values.min()} to {values.max()}, which don't fit 16 bit; "
+            f"The image {path} has grey values from {least} to {greatest}, which don't fit 16 bit; "
             "convert it to 8 or 16 bit."
         )
-    # 65535 = 257 * 255
-    return np.repeat(np.rint(values / 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    # 65535 = 257 * 255; by a table, since wider copies of a large plane would take gigabytes
+    return np.asarray(cv2.cvtColor(np.rint(np.arange(65536) / 257).astype(np.uint8)[grey], cv2.COLOR_GRAY2RGB))

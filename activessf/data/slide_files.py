@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,6 +21,7 @@ _TIFF_SUFFIXES = (".tif", ".tiff")
 
 # Planes above this many pixels (about 200 MB in colour) are read piece by piece.
 _MOST_PIXELS_IN_MEMORY = 64_000_000
+_TILE = 512  # px of a level, by which a whole slide is reduced
 # A coarser resolution than this, um per pixel, is that of a camera or printer (72 to 2400 dpi), not of a microscope.
 _COARSEST = 5.0
 _MICROMETRES = {2: 25_400.0, 3: 10_000.0}  # by TIFF's unit: inch, centimetre
@@ -45,6 +47,22 @@ class Slide(Protocol):
 
         Raises:
             InputError: The box does not lie in the slide, or the file is damaged there.
+        """
+        ...
+
+    def reduced(self, longest: int) -> NDArray[np.uint8]:
+        """The whole slide in few pixels, each the mean of those that it stands for; never enlarged.
+
+        A whole slide is read tile by tile, from the coarsest of its levels that is fine enough.
+
+        Args:
+            longest: Greatest width and height of the picture in pixels, at least 1.
+
+        Returns:
+            RGB, (H, W, 3).
+
+        Raises:
+            InputError: The file is damaged.
         """
         ...
 
@@ -95,6 +113,10 @@ class _PlainImage:
     def read(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         return crop(self._pixels, x, y, width, height)
 
+    def reduced(self, longest: int) -> NDArray[np.uint8]:
+        size = _reduced_size(self.width, self.height, longest)
+        return np.asarray(cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
 
 class _WholeSlide:
     in_memory = False
@@ -124,17 +146,36 @@ class _WholeSlide:
                 f"The box x={x}, y={y}, width={width}, height={height} is not inside {self._path} of "
                 f"{self.width}x{self.height} pixels; correct the box."
             )
+        return self._region(x, y, 0, width, height)
+
+    def reduced(self, longest: int) -> NDArray[np.uint8]:
+        width, height = _reduced_size(self.width, self.height, longest)
+        level = self._slide.get_best_level_for_downsample(max(1.0, max(self.width, self.height) / longest))
+        (columns, rows), step = self._slide.level_dimensions[level], self._slide.level_downsamples[level]
+        picture = np.zeros((height, width, 3), np.float32)
+        for top in range(0, rows, _TILE):
+            down, shares_down = _shares(top, min(top + _TILE, rows), rows, height)
+            for left in range(0, columns, _TILE):
+                across, shares_across = _shares(left, min(left + _TILE, columns), columns, width)
+                # OpenSlide takes the corner in pixels of the finest level. Rounded up, the tile would pass the edge.
+                size = shares_across.shape[1], shares_down.shape[1]
+                tile = self._region(int(left * step), int(top * step), level, *size)
+                mixed = np.tensordot(np.tensordot(shares_down, tile, 1), shares_across, (1, 1))  # (h, 3, w)
+                picture[down, across] += mixed.transpose(0, 2, 1)
+        return np.rint(picture).astype(np.uint8)
+
+    def close(self) -> None:
+        self._slide.close()
+
+    def _region(self, x: int, y: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
         try:
-            layer = self._slide.read_region((x, y), 0, (width, height))
+            layer = self._slide.read_region((x, y), level, (width, height))
         except (self._error, OSError) as error:
             raise InputError(f"The slide {self._path} is damaged or truncated ({error}); replace the file.") from error
         # Where a scanner saw nothing, pixels are transparent.
         ground = Image.new("RGB", layer.size, self._background)
         ground.paste(layer, mask=layer.getchannel("A"))
         return np.asarray(ground)
-
-    def close(self) -> None:
-        self._slide.close()
 
     def _stated_resolution(self) -> float | None:
         try:
@@ -158,6 +199,24 @@ def _is_whole_slide(path: Path) -> bool:
         return True
     except Exception:
         return False  # `read_image` says what is wrong with it
+
+
+def _reduced_size(width: int, height: int, longest: int) -> tuple[int, int]:
+    factor = min(1.0, longest / max(width, height))
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _shares(start: int, stop: int, length: int, number: int) -> tuple[slice, NDArray[np.float32]]:
+    """How pixels start..stop - 1 of a row of `length` go into the `number` pixels of the reduced row.
+
+    Returns:
+        The n reduced pixels that they reach, and what they add to the mean in each, (n, stop - start).
+    """
+    first, last = start * number // length, -(-stop * number // length)
+    edges = np.arange(first, last + 1) * (length / number)
+    pixels = np.arange(start, stop)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return slice(first, last), (overlap.clip(0) * (number / length)).astype(np.float32)
 
 
 def _openslide(path: Path) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from activessf.data.images import read_image
+from activessf.data.slide_files import open_slide
 from activessf.errors import InputError
 from activessf.manifests import FAILURES, write_table
 
@@ -55,7 +55,12 @@ def check_slides(root: Path, slides: Sequence[str], output: Path, num_workers: i
 def _size(root: Path, name: str) -> tuple[int, int] | str:
     """Width and height of a slide, or why it can't be read. Decoded whole: only that shows a truncated file."""
     try:
-        height, width = read_image(root / name).shape[:2]
+        with open_slide(root / name) as slide:
+            if slide.in_memory:
+                return slide.width, slide.height
     except InputError as error:
         return str(error)
-    return width, height
+    return (
+        f"{root / name} is a whole slide, and pretraining on whole images reads them into memory; choose a selection "
+        "of regions, such as selection=crf, or cut it into fields."
+    )

@@ -11,12 +11,14 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from activessf.data.dicom import one_file_a_series
+from activessf.data.slide_files import WHOLE_SLIDE_SUFFIXES
 from activessf.errors import InputError
 from activessf.manifests import BOX, CELLS, PROTOTYPES
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", *WHOLE_SLIDE_SUFFIXES)
 _SHOWN = 3
 
 
@@ -97,22 +99,24 @@ def existing_folder(path: str | Path | None, option: str) -> Path:
 def images_below(root: Path, folder: str) -> list[str]:
     """All image files below `root/folder`, as sorted POSIX paths relative to `root`; hidden ones are left out.
 
+    Of the files of a DICOM series the first stands for all.
+
     Raises:
         InputError: The folder is not there, lies outside `root`, or holds no image.
     """
     _check_inside([folder])
     if not (root / folder).is_dir():
         raise InputError(f"{root / folder} is no folder; put the images there or name another folder below {root}.")
-    found = [
-        path.relative_to(root).as_posix()
+    paths = [
+        path
         for path in (root / folder).rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
         and path.is_file()
     ]
-    if not found:
+    if not paths:
         raise InputError(f"{root / folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-    return sorted(found)
+    return sorted(path.relative_to(root).as_posix() for path in one_file_a_series(paths))
 
 
 def check_folder(folder: Path, content: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,22 +12,35 @@ from tqdm import tqdm
 
 from activessf.errors import InputError
 from activessf.regions.boxes import Region
+from activessf.regions.candidates import Setting, first_filter, shape_settings, stain_settings
 from activessf.regions.colours import quantise
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.matching import Agreement, Match, agreement, match_boxes, match_points
 from activessf.regions.normalisation import Method, normalise
-from activessf.regions.stain import StainRange, hsv, in_ranges
+from activessf.regions.stain import hsv, in_ranges
 
 LabelKind = Literal["boxes", "points"]
 
-_Setting = tuple[Callable[[RegionFilter], list[RegionFilter]], float]
-
-_NORMALISATIONS: tuple[Method, ...] = ("minmax", "gray_world", "none")
+# The first that is nearly as good as the best is taken: min-max hangs on a field's darkest and brightest pixel.
+_NORMALISATIONS: tuple[Method, ...] = ("gray_world", "none", "minmax")
+# Twenty cells don't tell scores apart that are nearer than this.
+_NEARLY = 0.02
+# Once over the stain, then over all settings again.
+_ROUNDS = 3
 # Scores closer than this are a tie, and of a run of ties the middle is taken.
 _TIE = 0.004
 # The slides to come are stained a little otherwise than the labeled ones: hue in half degrees, factors of saturation
 # and value. A setting has to hold for all of these.
-_CHANGES = ((0, 1, 1), (-5, 1, 1), (5, 1, 1), (0, 0.8, 1), (0, 1.2, 1), (0, 1, 0.92), (0, 1, 1.08))
+_CHANGES = (
+    (0, 1, 1),
+    *((hue, 1, 1) for hue in (-10, -5, 5, 10)),
+    *((0, saturation, 1) for saturation in (0.65, 0.8, 1.25, 1.5)),
+    *((0, 1, value) for value in (0.85, 0.92, 1.08)),
+    *((hue, saturation, 1) for hue in (-5, 5) for saturation in (0.8, 1.25)),
+    *((0, saturation, value) for saturation in (0.8, 1.25) for value in (0.92, 1.08)),
+)
+# Masks that are kept of a field, since the next candidate may differ in what comes after them.
+_MOST_MASKS = 64
 # Regions of less than half or more than twice the usual size are no cells like the others.
 _USUAL = 2.0
 
@@ -66,8 +79,9 @@ def calibrated(
     For each normalisation the fields' colours are found once; then a candidate costs a look-up and the boxes. The
     search begins with the HSV box of the colours that are likelier inside the labels than outside, and with the
     filter to start from, and changes one setting at a time: bounds of the stain, closing, hole filling, sizes, fill
-    bound, margin, and the parting of cells that touch. Where several values of a setting score alike the middle one is
-    taken, since other slides are stained a little differently. The score is F1 at an overlap of 0.5 and a part of
+    bound, margin, and the parting of cells that touch. A candidate is scored on the fields as they are and as if they
+    were stained a little otherwise (`_CHANGES`), and of values that do alike a middle one is taken, since the slides to
+    come are stained a little otherwise. The score is F1 at an overlap of 0.5 and a part of
     the mean overlap for boxes; for points, of which a field may have fewer than cells, it is the recall of the
     isolated ones, less the share of regions of unusual size.
 
@@ -82,22 +96,15 @@ def calibrated(
     """
     if not sum(len(field.labels) for field in fields):
         raise InputError("The fields hold no label to calibrate from; give fields with labeled cells.")
-    low, high = _label_sizes(fields, apart)
-    stain, shape = _stain_settings(), _shape_settings(low, high)
-    starts = []
-    with tqdm(total=2 * len(_NORMALISATIONS) + 2, desc="calibration", disable=None if progress else True) as bar:
+    sizes = _label_sizes(fields, apart)
+    found = []
+    with tqdm(total=_ROUNDS * len(_NORMALISATIONS), desc="calibration", disable=None if progress else True) as bar:
         for method in _NORMALISATIONS:
             beginning = replace(start, normalisation=method, reference=None)
             prepared = [_Prepared(field, beginning) for field in fields]
-            first = _first(prepared, beginning, low, high)
-            for candidate in (first, replace(first, stain_ranges=start.stain_ranges[:1])):
-                starts.append((*_climbed(candidate, stain, prepared, apart), prepared))
-                bar.update()
-        best, score, prepared = max(starts, key=lambda found: found[1])
-        for _ in range(2):
-            best, score = _climbed(best, shape, prepared, apart)
-            best, score = _climbed(best, stain, prepared, apart)
-            bar.update()
+            found.append(_searched(prepared, beginning, sizes, apart, bar))
+    top = max(score for _, score in found)
+    best, score = next((own, score) for own, score in found if score >= top - _NEARLY)
     if score <= 0:
         raise InputError(
             "No setting finds any of the labeled cells: their colour is that of what surrounds them. Check the labels, "
@@ -109,6 +116,22 @@ def calibrated(
 def agreement_of(region_filter: RegionFilter, fields: Iterable[LabeledField], apart: float) -> Agreement:
     """How a filter's regions agree with the labels of fields."""
     return agreement(field.match(region_filter(field.image), apart) for field in fields)
+
+
+def _searched(
+    prepared: Sequence[_Prepared], beginning: RegionFilter, sizes: tuple[float, float], apart: float, bar: Any
+) -> tuple[RegionFilter, float]:
+    """The best filter of one normalisation, and its score."""
+    stain, shape = stain_settings(), shape_settings(*sizes)
+    first = _first(prepared, beginning, sizes)
+    starts = [first, replace(first, stain_ranges=beginning.stain_ranges[:1])]
+    best, score = max((_climbed(own, stain, prepared, apart) for own in starts), key=lambda found: found[1])
+    bar.update()
+    for _ in range(_ROUNDS - 1):
+        best, score = _climbed(best, shape, prepared, apart)
+        best, score = _climbed(best, stain, prepared, apart)
+        bar.update()
+    return best, score
 
 
 class _Prepared:
@@ -124,10 +147,10 @@ class _Prepared:
         """Colours as the filter finds them."""
         smoothed = region_filter.smoothed(normalise(field.image, region_filter.normalisation, None))
         self.field = field
-        self.palette, self._bins = quantise(
+        self.palette, self._planes = quantise(
             smoothed, region_filter.num_colours, region_filter.merged_colours, region_filter.seed
         )
-        labels = self.palette.labels(self._bins)[_inside(field)]
+        labels = self.palette.labels(self._planes)[_inside(field)]
         self.inside = np.bincount(labels, minlength=len(self.palette.colours)).astype(np.float64)
         colours = hsv(self.palette.colours[None])[0].astype(np.float64)
         self._stains = [_restained(colours, *change) for change in _CHANGES]
@@ -145,7 +168,9 @@ class _Prepared:
         key = (*shape, *size, region_filter.margin, region_filter.split_touching)
         if key not in self._found:
             if shape not in self._masks:
-                self._masks[shape] = region_filter.cleaned(self.palette.mask(self._bins, stained))
+                if len(self._masks) >= _MOST_MASKS:
+                    self._masks.clear()
+                self._masks[shape] = region_filter.cleaned(self.palette.mask(self._planes, stained))
             self._found[key] = region_filter.in_mask(self._masks[shape]).regions
         return self._found[key]
 
@@ -175,47 +200,12 @@ def _ellipses(field: LabeledField) -> Iterator[tuple[float, float, float, float]
             yield x, y, 12.0, 12.0
 
 
-def _first(prepared: Sequence[_Prepared], start: RegionFilter, low: float, high: float) -> RegionFilter:
-    """A filter whose range is the HSV box of the colours that are likelier inside the labels than outside."""
+def _first(prepared: Sequence[_Prepared], start: RegionFilter, sizes: tuple[float, float]) -> RegionFilter:
+    """The filter that the colours inside and outside the labels suggest."""
     colours = np.concatenate([item.palette.colours for item in prepared])
     inside = np.concatenate([item.inside for item in prepared])
-    outside = np.maximum(np.concatenate([item.palette.sizes for item in prepared]) - inside, 0)
-    likelier = inside / inside.sum() > 2 * outside / max(outside.sum(), 1)
-    if not likelier.any():
-        likelier = inside >= np.quantile(inside, 0.8)
-    stain = _surrounding(hsv(colours[None])[0][likelier], inside[likelier])
-    return replace(
-        start,
-        stain_ranges=[stain],
-        fill_holes=True,
-        min_size=max(1, round(0.5 * low)),
-        max_size=max(1, round(2 * high)),
-        min_fill_rate=0.5,
-        split_touching=False,
-    )
-
-
-def _surrounding(colours: NDArray[np.uint8], weights: NDArray[np.float64]) -> StainRange:
-    """The range that holds most of the weight, without a tenth at either end; the hue as an arc round its mean."""
-    angles = colours[:, 0] * (np.pi / 90)
-    middle = float(np.angle((weights * np.exp(1j * angles)).sum()))
-    turned = np.rint((np.angle(np.exp(1j * (angles - middle)))) * 90 / np.pi)
-    low, high = _quantiles(turned, weights)
-    centre = middle * 90 / np.pi
-    saturation, value = _quantiles(colours[:, 1], weights), _quantiles(colours[:, 2], weights)
-    return {
-        "name": "calibrated",
-        "hue": [round(centre + low - 12) % 180, round(centre + high + 12) % 180],
-        "saturation": [max(0, round(saturation[0] - 15)), 255],
-        "value": [max(0, round(value[0] - 40)), min(255, round(value[1] + 15))],
-    }
-
-
-def _quantiles(values: NDArray[Any], weights: NDArray[np.float64]) -> tuple[float, float]:
-    order = np.argsort(values)
-    share = np.cumsum(weights[order]) / weights.sum()
-    low, high = (values[order][min(int(np.searchsorted(share, quantile)), len(values) - 1)] for quantile in (0.1, 0.9))
-    return float(low), float(high)
+    every = np.concatenate([item.palette.sizes for item in prepared])
+    return first_filter(start, colours, inside, np.maximum(every - inside, 0), sizes)
 
 
 def _label_sizes(fields: Sequence[LabeledField], apart: float) -> tuple[float, float]:
@@ -227,7 +217,7 @@ def _label_sizes(fields: Sequence[LabeledField], apart: float) -> tuple[float, f
 
 
 def _climbed(
-    start: RegionFilter, settings: Sequence[_Setting], prepared: Sequence[_Prepared], apart: float
+    start: RegionFilter, settings: Sequence[Setting], prepared: Sequence[_Prepared], apart: float
 ) -> tuple[RegionFilter, float]:
     """Change one setting after the other for the better."""
     best, score = start, _score(start, prepared, apart)
@@ -285,57 +275,3 @@ def _unusual(regions: Sequence[Sequence[Region]]) -> float:
         return 0.0
     ratio = sides / np.median(sides)
     return float(np.mean((ratio > _USUAL) | (ratio < 1 / _USUAL)))
-
-
-def _stained(region_filter: RegionFilter, channel: str, end: int, values: Iterable[int]) -> list[RegionFilter]:
-    """Candidates with other bounds of the first range."""
-    first, rest = region_filter.stain_ranges[0], list(region_filter.stain_ranges[1:])
-    result = []
-    for bound in values:
-        bounds = list(first[channel])  # type: ignore[literal-required]
-        bounds[end] = bound
-        if channel == "hue" or bounds[0] <= bounds[1]:
-            stain: Any = {**first, channel: bounds}
-            result.append(replace(region_filter, stain_ranges=[stain, *rest]))
-    return result
-
-
-def _hues(region_filter: RegionFilter, end: int) -> list[RegionFilter]:
-    bound = region_filter.stain_ranges[0]["hue"][end]
-    return _stained(region_filter, "hue", end, [(bound + step) % 180 for step in range(-20, 21, 5)])
-
-
-def _bounds(region_filter: RegionFilter, channel: str, end: int) -> list[RegionFilter]:
-    bound = int(region_filter.stain_ranges[0][channel][end])  # type: ignore[literal-required]
-    steps = [bound + step for step in (-60, -40, -25, -15, -8, 0, 8, 15, 25, 40, 60)]
-    return _stained(region_filter, channel, end, sorted({min(max(step, 0), 255) for step in steps}))
-
-
-def _stain_settings() -> list[_Setting]:
-    return [
-        (lambda f: _bounds(f, "saturation", 0), 0.5),
-        (lambda f: _hues(f, 0), 0.5),
-        (lambda f: _hues(f, 1), 0.5),
-        (lambda f: _bounds(f, "value", 1), 0.5),
-        (lambda f: _bounds(f, "value", 0), 0.5),
-    ]
-
-
-def _shape_settings(low: float, high: float) -> list[_Setting]:
-    """What is made of the mask. Sizes are by the least and greatest side of a label, from loose to tight.
-
-    Of sizes that do equally well a loose one is taken: cells that the border cuts are smaller than all in a few fields.
-    """
-    smallest = sorted({max(1, round(low * factor)) for factor in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)})
-    largest = sorted({round(high * factor) for factor in (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)}, reverse=True)
-    margins = sorted({round(low * factor) for factor in (0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.2)})
-    fill_rates = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
-    return [
-        (lambda f: [replace(f, fill_holes=fill) for fill in (False, True)], 0.5),
-        (lambda f: [replace(f, closing=closing) for closing in (0, 3, 5, 7, 9, 11, 13, 17)], 0.5),
-        (lambda f: [replace(f, margin=margin) for margin in margins], 0.5),
-        (lambda f: [replace(f, min_size=size) for size in smallest], 0.25),
-        (lambda f: [replace(f, max_size=size) for size in largest], 0.25),
-        (lambda f: [replace(f, min_fill_rate=fill) for fill in fill_rates], 0.5),
-        (lambda f: [replace(f, split_touching=parted) for parted in (False, True)], 0.5),
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,14 +34,14 @@ class Plan(NamedTuple):
 
     Attributes:
         labels: `boxes`, or `points` where a label's box says no more than where its middle is.
-        num_fields: How many fields are drawn; None: all that have labels.
-        check_share: Share of them that is kept to check, in (0, 1).
+        num_fields: To how many fields the settings are fitted, at most; all others check them.
+        check_share: Least share of the fields that is kept to check, in (0, 1).
         apart: Points nearer to one another than this, in pixels, do not count.
         seed: Of the draw.
     """
 
     labels: LabelKind
-    num_fields: int | None
+    num_fields: int
     check_share: float
     apart: float
     seed: int
@@ -71,23 +71,29 @@ def calibrate(
         InputError: The name is taken or can't be one, or there are fewer than two fields with boxes.
     """
     path = _new_preset(name, presets)
-    names = drawn(cells, plan)
-    fields = [_field(root, image, cells, plan.labels) for image in tqdm(names, "reading fields", disable=None)]
-    num_check = min(max(1, round(plan.check_share * len(fields))), len(fields) - 1)
-    fit, check = fields[num_check:], fields[:num_check]
-    found = calibrated(fit, start, plan.apart)
+    fit, check = parted(cells, plan)
+
+    def fields(names: Sequence[str], doing: str) -> Iterator[LabeledField]:
+        """One after the other: there may be more of them than memory holds."""
+        for image in tqdm(names, doing, unit="field", disable=None):
+            yield labeled_field(root, image, cells, plan.labels)
+
+    found = calibrated(list(fields(fit, "reading")), start, plan.apart)
     figures = {
-        part: {key: agreement_of(used, own, plan.apart) for key, used in (("before", start), ("after", found))}
+        part: {
+            key: agreement_of(used, fields(own, f"{part}, {key}"), plan.apart)
+            for key, used in (("before", start), ("after", found))
+        }
         for part, own in (("fit", fit), ("check", check))
     }
     print(_table(figures, plan.labels), flush=True)
-    write_png(picture(check[:_SHOWN], start, found, plan.apart), output / "check.png")
+    write_png(picture(list(fields(check[:_SHOWN], "drawing")), start, found, plan.apart), output / "check.png")
     settings = asdict(found)
     write_json(
         {
             "name": name,
-            "fit": [field.name for field in fit],
-            "check": [field.name for field in check],
+            "fit": fit,
+            "check": check,
             "plan": plan._asdict(),
             "figures": {part: {key: _as_json(value) for key, value in own.items()} for part, own in figures.items()},
             "settings": settings,
@@ -98,11 +104,11 @@ def calibrate(
     return path
 
 
-def drawn(cells: pd.DataFrame, plan: Plan) -> list[str]:
-    """Images with labeled boxes, drawn at random in an order of their own.
+def parted(cells: pd.DataFrame, plan: Plan) -> tuple[list[str], list[str]]:
+    """Images with labeled boxes, those to fit to and those to check with, drawn at random.
 
     Raises:
-        InputError: There are fewer than two.
+        InputError: There are fewer than two, or the plan is none.
     """
     images = sorted(set(cells.loc[cells[list(BOX)].notna().all(axis=1), "image"]))
     if len(images) < 2:
@@ -113,10 +119,12 @@ def drawn(cells: pd.DataFrame, plan: Plan) -> list[str]:
         raise InputError(f"calibration.check_share={plan.check_share} must lie between 0 and 1.")
     if plan.labels not in ("boxes", "points"):
         raise InputError(f"calibration.labels={plan.labels} is neither boxes nor points.")
-    if plan.num_fields is not None and plan.num_fields < 2:
-        raise InputError(f"calibration.num_fields={plan.num_fields} must be null or at least 2.")
-    order = np.random.default_rng(plan.seed).permutation(len(images))
-    return [images[index] for index in order[: plan.num_fields]]
+    if plan.num_fields < 1:
+        raise InputError(f"calibration.num_fields={plan.num_fields} must be at least 1.")
+    order = [images[index] for index in np.random.default_rng(plan.seed).permutation(len(images))]
+    least = min(max(1, round(plan.check_share * len(images))), len(images) - 1)
+    num_fit = min(plan.num_fields, len(images) - least)
+    return order[:num_fit], order[num_fit:]
 
 
 def picture(
@@ -165,7 +173,8 @@ def _new_preset(name: str, presets: Path) -> Path:
     return path
 
 
-def _field(root: Path, image: str, cells: pd.DataFrame, kind: LabelKind) -> LabeledField:
+def labeled_field(root: Path, image: str, cells: pd.DataFrame, kind: LabelKind) -> LabeledField:
+    """One field, read, with the labels that it has in the table."""
     boxes = cells.loc[cells["image"] == image, list(BOX)].dropna().to_numpy(np.float64)
     labels = boxes if kind == "boxes" else boxes[:, :2] + boxes[:, 2:] / 2
     return LabeledField(image, read_image(root / image), labels)

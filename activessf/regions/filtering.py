@@ -106,16 +106,16 @@ class RegionFilter:
         if image.size == 0:
             return Found([], [], 0)
         smoothed = self.smoothed(normalise(image, self.normalisation, self.reference))
-        palette, bins = quantise(smoothed, self.num_colours, self.merged_colours, self.seed)
-        return self.in_mask(self.cleaned(palette.mask(bins, self.stained(palette))))
+        palette, planes = quantise(smoothed, self.num_colours, self.merged_colours, self.seed)
+        return self.in_mask(self.cleaned(palette.mask(planes, self.stained(palette))))
 
     def steps(self, image: NDArray[np.uint8]) -> Steps:
         """Filter an RGB image (H, W, 3), not empty, and keep what lies between, for figures."""
         normalised = normalise(image, self.normalisation, self.reference)
         smoothed = self.smoothed(normalised)
-        palette, bins = quantise(smoothed, self.num_colours, self.merged_colours, self.seed)
-        mask = self.cleaned(palette.mask(bins, self.stained(palette)))
-        quantised = np.take(palette.colours, palette.labels(bins), axis=0)
+        palette, planes = quantise(smoothed, self.num_colours, self.merged_colours, self.seed)
+        mask = self.cleaned(palette.mask(planes, self.stained(palette)))
+        quantised = np.take(palette.colours, palette.labels(planes), axis=0)
         return Steps(normalised, smoothed, quantised, mask.astype(np.bool_), self.in_mask(mask))
 
     def at(self, resolution: float | None) -> RegionFilter:

@@ -65,24 +65,26 @@ class Illumination:
             return image
         if self._method == "reinhard":
             return self._reinhard(image)
-        tables = self._stretching() if self._method == "minmax" else self._balancing()
-        planes = [cv2.LUT(plane, table) for plane, table in zip(cv2.split(image), tables, strict=True)]
-        return np.asarray(cv2.merge(planes), dtype=np.uint8)
+        return self._stretched(image) if self._method == "minmax" else self._balanced(image)
 
-    def _stretching(self) -> list[NDArray[np.uint8]]:
-        """The darkest value of each channel becomes 0 and its brightest 255; a flat channel stays."""
-        tables = []
-        for counts in self._counts:
+    def _stretched(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The darkest value of each channel becomes 0 and its brightest 255, halves rounded up; a flat one stays."""
+        matrix = np.eye(3, 4)
+        for channel, counts in enumerate(self._counts):
             low, high = np.flatnonzero(counts)[[0, -1]]
-            scaled = np.arange(256) if low == high else (np.arange(256) - low) * 255 / (high - low)
-            tables.append(np.rint(np.clip(scaled, 0, 255)).astype(np.uint8))
-        return tables
+            if low < high:
+                # OpenCV counts in float32. No value but a half comes nearer to a half than 1/510, so a thousandth more
+                # settles the halves without moving others.
+                matrix[channel, [channel, 3]] = 255 / (high - low), 0.001 - low * 255 / (high - low)
+        return np.asarray(cv2.transform(image, matrix), dtype=np.uint8)
 
-    def _balancing(self) -> list[NDArray[np.uint8]]:
+    def _balanced(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """All channels get the same mean, so that the whole is grey; one without any light stays."""
         means = self._counts @ np.arange(256) / self._counts.sum(axis=1)
         gains = np.divide(means.mean(), means, out=np.ones(3), where=means > 0)
-        return [np.rint(np.minimum(np.arange(256) * gain, 255)).astype(np.uint8) for gain in gains]
+        tables = [np.rint(np.minimum(np.arange(256) * gain, 255)).astype(np.uint8) for gain in gains]
+        planes = [cv2.LUT(plane, table) for plane, table in zip(cv2.split(image), tables, strict=True)]
+        return np.asarray(cv2.merge(planes), dtype=np.uint8)
 
     def _reinhard(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The mean and standard deviation of L, a and b become the reference's; one that is flat is only moved."""

@@ -30,7 +30,7 @@ from activessf.regions.workers import in_order
 log = logging.getLogger(__name__)
 
 # Raised when the same file and settings give another result.
-VERSION = 2
+VERSION = 3
 
 _CROPS = "crops"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)

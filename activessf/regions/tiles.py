@@ -14,6 +14,7 @@ from activessf.errors import InputError
 from activessf.regions.boxes import Found, Region, Rejected
 from activessf.regions.colours import ColourHistogram, Palette
 from activessf.regions.filtering import RegionFilter
+from activessf.regions.grid import planes_of
 from activessf.regions.normalisation import Illumination
 
 
@@ -79,7 +80,7 @@ def find_in_slide(slide: Slide, region_filter: RegionFilter, tiling: Tiling) -> 
     specks = 0
     for window in _windows(slide, region_filter, tiling):
         smoothed = _smoothed(slide, region_filter, illumination, window)
-        mask = region_filter.cleaned(palette.mask(palette.bins(smoothed), stained))
+        mask = region_filter.cleaned(palette.mask(planes_of(smoothed), stained))
         found = _placed(region_filter.without_margin(mask, window.core_inside), window, slide)
         regions += found.regions
         rejected += found.rejected

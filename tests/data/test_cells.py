@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
 from activessf.data.cells import cut_cells
@@ -180,3 +181,17 @@ def test_chula_cells_are_centred_on_their_points(chula: Path, tmp_path: Path) ->
     assert len(found) == len(inner) >= 5
     for x, y, name in found[["x", "y", "crop"]].itertuples(index=False):
         np.testing.assert_array_equal(read_image(tmp_path / "out" / name), pixels[y : y + 80, x : x + 80])
+
+
+def test_cells_are_cut_from_whole_slides_by_their_boxes(root: Path, tmp_path: Path) -> None:
+    plane = RNG.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    tifffile.imwrite(root / "whole.svs", plane, tile=(128, 128), photometric="rgb")
+    found = cut(root, table(root, ("whole.svs", "x", 120, 40, 30, 20), ("a.png", "y")), tmp_path / "out")
+    crop = dict(zip(found["image"], found["crop"], strict=True))["whole.svs"]
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / crop), plane[40:60, 120:150])
+
+
+def test_a_whole_slide_is_no_cell(root: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(root / "whole.svs", np.zeros((300, 400, 3), np.uint8), tile=(128, 128), photometric="rgb")
+    with pytest.raises(InputError, match="whole.svs is a whole slide of 400x300 pixels, and no one cell"):
+        cut(root, table(root, ("whole.svs", "x"), ("a.png", "y")), tmp_path / "out")

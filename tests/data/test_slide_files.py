@@ -1,7 +1,9 @@
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -38,6 +40,21 @@ def pyramid(path: Path, pixels: np.ndarray, resolution: float | None = None, big
                     key: (tuple(v / step for v in value) if key == "resolution" else value)
                     for key, value in tags.items()
                 },
+            )
+    return path
+
+
+def layered(path: Path, levels: Sequence[np.ndarray]) -> Path:
+    """A tiled TIFF of these levels, without loss."""
+    with tifffile.TiffWriter(path) as writer:
+        for number, pixels in enumerate(levels):
+            writer.write(
+                pixels,
+                tile=(256, 256),
+                compression="zlib",
+                photometric="rgb",
+                subfiletype=int(number > 0),
+                metadata=None,
             )
     return path
 
@@ -149,3 +166,114 @@ def test_a_pyramid_gives_the_regions_of_the_plane(tmp_path: Path) -> None:
     with open_slide(pyramid(tmp_path / "slide.tif", pixels)) as slide:
         tiled = find_in_slide(slide, PAPER_FILTER, Tiling(256, 150))
     assert tiled == PAPER_FILTER.find(pixels) and len(tiled.regions) == 3
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize(
+    ("longest", "size", "level"),
+    [
+        (5000, (800, 1200), 0),
+        (1200, (800, 1200), 0),
+        (1199, (799, 1199), 0),
+        (601, (401, 601), 0),
+        (600, (400, 600), 1),
+        (301, (201, 301), 1),
+        (300, (200, 300), 2),
+        (7, (5, 7), 2),
+        (1, (1, 1), 2),
+    ],
+)
+def test_a_reduced_slide_is_read_from_the_coarsest_level_that_is_fine_enough(
+    tmp_path: Path, longest: int, size: tuple[int, int], level: int
+) -> None:
+    colours = [(200, 10, 10), (10, 200, 10), (10, 10, 200)]
+    levels = [np.full((800 >> number, 1200 >> number, 3), colour, np.uint8) for number, colour in enumerate(colours)]
+    with open_slide(layered(tmp_path / "slide.tif", levels)) as slide:
+        picture = slide.reduced(longest)
+    assert picture.shape == (*size, 3) and picture.dtype == np.uint8
+    assert (picture == colours[level]).all()
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("tile", [50, 128, 1024])
+@pytest.mark.parametrize("longest", [420, 419, 293, 137, 37, 3])
+def test_a_slide_reduced_by_tiles_is_its_plane_reduced_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int, tile: int
+) -> None:
+    monkeypatch.setattr(slide_files, "_TILE", tile)
+    # The levels differ, so that only what was read from the right one fits.
+    other = np.random.default_rng(1).integers(0, 256, (150, 210, 3), dtype=np.uint8)
+    with open_slide(layered(tmp_path / "slide.tif", [PIXELS, other])) as slide:
+        picture = slide.reduced(longest)
+    plane = PIXELS if longest > 210 else other
+    expected = cv2.resize(plane, picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert picture.shape[:2] == (round(300 * longest / 420), longest)
+    assert np.abs(picture.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("longest", [801, 400, 137])
+def test_levels_of_odd_size_leave_no_seam_and_no_border(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
+    """OpenSlide lays its white ground wherever a tile passes the edge of a level by a part of a pixel."""
+    monkeypatch.setattr(slide_files, "_TILE", 100)
+    rows, columns = np.mgrid[:1201, :1603]
+    plane = np.stack([columns / 8, rows / 6, 100 + 50 * np.sin(columns / 90)], axis=2).astype(np.uint8)
+    with open_slide(pyramid(tmp_path / "slide.tif", plane)) as slide:
+        picture = slide.reduced(longest)
+    expected = cv2.resize(plane, picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(picture.astype(int) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_pixel_of_a_reduced_slide_is_the_mean_of_those_it_stands_for(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "a.tif":
+        monkeypatch.setattr(slide_files, "_MOST_PIXELS_IN_MEMORY", 0)
+        layered(tmp_path / name, [PIXELS])
+    else:
+        Image.fromarray(PIXELS).save(tmp_path / name)
+    with open_slide(tmp_path / name) as slide:
+        assert slide.in_memory == (name == "a.png")
+        picture = slide.reduced(105)
+        np.testing.assert_array_equal(slide.reduced(420), PIXELS)
+        np.testing.assert_array_equal(slide.reduced(4200), PIXELS)
+    means = PIXELS.reshape(75, 4, 105, 4, 3).mean(axis=(1, 3))
+    assert picture.shape == (75, 105, 3) and np.abs(picture - means).max() <= 0.5
+
+
+@pytest.mark.usefixtures("whole")
+def test_a_slide_that_is_damaged_inside_is_named_when_it_is_reduced(tmp_path: Path) -> None:
+    path = layered(tmp_path / "cut.tif", [PIXELS])
+    with tifffile.TiffFile(path) as file:
+        start, length = file.pages[0].dataoffsets[3], file.pages[0].databytecounts[3]
+    data = bytearray(path.read_bytes())
+    data[start : start + length] = bytes(length)
+    path.write_bytes(data)
+    with open_slide(path) as slide, pytest.raises(InputError, match=r"cut\.tif is damaged"):
+        slide.reduced(50)
+
+
+def test_a_slide_without_coarse_levels_is_reduced_in_little_memory(tmp_path: Path) -> None:
+    """9,000 x 8,000 px are 216 MB in memory; the process may take 60 MB more than for a small slide."""
+    pixels = np.full((8000, 9000, 3), (225, 205, 210), np.uint8)
+    pixels[4000:] = (90, 40, 160)
+    script = (
+        "import resource, sys; from pathlib import Path\n"
+        "from activessf.data import slide_files\n"
+        "slide_files._MOST_PIXELS_IN_MEMORY = 0\n"
+        "with slide_files.open_slide(Path(sys.argv[1])) as slide:\n"
+        "    picture = slide.reduced(90)\n"
+        "print(*picture.shape[:2], *picture[0, 0], *picture[-1, -1])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+    )
+    figures = []
+    for name, plane in (("large", pixels), ("small", pixels[3600:4400, :900])):
+        path = layered(tmp_path / f"{name}.tif", [plane])
+        done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+        values, memory = done.stdout.splitlines()
+        assert values == "80 90 225 205 210 90 40 160"
+        figures.append(float(memory))
+    assert figures[0] - figures[1] < 60, figures

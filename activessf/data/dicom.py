@@ -1,0 +1,44 @@
+"""DICOM series: the files of one slide, each of which opens all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+DICOM_SUFFIX = ".dcm"
+
+# SeriesInstanceUID (0020,000E) with its type, as little-endian files with explicit types have it: those of slides.
+_SERIES = b"\x20\x00\x0e\x00UI"
+_HEADER = 64 * 1024  # bytes; the element comes long before the pixels
+
+
+def one_file_a_series(paths: Iterable[Path]) -> list[Path]:
+    """The first file of every DICOM series in a folder; all files that are not DICOM.
+
+    A whole slide in DICOM is a series of files in one folder, one or more a level, and OpenSlide finds the others from
+    any of them.
+
+    Args:
+        paths: Files; they are taken in sorted order.
+    """
+    kept, seen = [], set()
+    for path in sorted(paths):
+        series = _series(path) if path.suffix.lower() == DICOM_SUFFIX else None
+        if series is not None:
+            if (path.parent, series) in seen:
+                continue
+            seen.add((path.parent, series))
+        kept.append(path)
+    return kept
+
+
+def _series(path: Path) -> bytes | None:
+    """The identifier of a file's series; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER)
+    except OSError:
+        return None  # whoever opens it says what is wrong with it
+    _, found, rest = header.partition(_SERIES)
+    length = int.from_bytes(rest[:2], "little")
+    return rest[2 : 2 + length].rstrip(b"\0 ") or None if found else None
