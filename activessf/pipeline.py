@@ -30,6 +30,7 @@ from activessf.methods.method import SelfSupervisedMethod
 from activessf.preparation import VERSIONS, Preparation
 from activessf.pretrained import check_hub, load_weights, read_state_dict
 from activessf.provenance import now, provenance
+from activessf.regions.quality.page import PAGE
 from activessf.selection.stage import selected_crops
 from activessf.training.finetuning import Finetuning, finetune
 from activessf.training.optimization import Optimization
@@ -47,14 +48,14 @@ _VERSIONS = {"pretraining": 1, "finetuning": 1}
 # What does not change a result: where it goes, who watches, which machine works.
 _NO_PART_IN_RESULTS = (
     *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
-    *("strict", "shard", "num_shards", "calibrate", "calibration"),
+    *("strict", "shard", "num_shards", "calibrate", "calibration", "quality"),
 )
 _STAGE_1 = ("regions", "slide_overrides", "tiling")
 _NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
 
 
 def preprocess(config: DictConfig) -> Path:
-    """Stage 1: the regions of all slides; returns the folder with regions.csv.
+    """Stage 1: the regions of all slides, and a page to judge them by; returns the folder with regions.csv.
 
     With `calibrate` set it finds settings of stage 1 instead, and with `shard` it does a share of the slides.
     """
@@ -65,6 +66,7 @@ def preprocess(config: DictConfig) -> Path:
         return preparation.search_shard()
     folder = preparation.regions.obtain()
     log.info("%s", _told(read_json(folder / SUMMARY_FILE)))
+    log.info("To look at: %s", preparation.quality.obtain() / PAGE)
     return folder
 
 

@@ -28,6 +28,8 @@ from activessf.manifests import CELLS, FOLDS, REGIONS, read_table, write_table
 from activessf.regions.calibration_stage import Plan, calibrate
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.overrides import read_overrides
+from activessf.regions.quality.page import VERSION as QUALITY_VERSION
+from activessf.regions.quality.page import write_quality
 from activessf.regions.stage import Search, find_regions, search_shard
 from activessf.regions.store import clear_leftovers
 from activessf.regions.tiles import Tiling
@@ -144,6 +146,26 @@ class Preparation:
             find_regions(search, self.source.slides, folder, self.num_workers)
 
         return self.artifact("regions", self.config.data.name, inputs, make)
+
+    @cached_property
+    def quality(self) -> Artifact:
+        """The page on which people judge the regions, once these are there."""
+        settings = self.config.quality
+        inputs = {"version": QUALITY_VERSION, "regions": self.regions.name, **plain(settings)}
+
+        def make(folder: Path) -> None:
+            write_quality(
+                self.regions.folder,
+                self.source.root,
+                self.search.filter_of,
+                folder,
+                list(settings.slides),
+                settings.num_fields,
+                settings.num_crops,
+                self.seed,
+            )
+
+        return self.artifact("quality", self.config.data.name, inputs, make)
 
     @cached_property
     def search(self) -> Search:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
@@ -389,3 +390,75 @@ def test_slides_smaller_than_a_cell_are_only_slides_without_regions(demo, tmp_pa
     write_png(np.full((5, 4, 3), 200, np.uint8), folder / "slides" / "tiny.png")
     regions = pipeline.preprocess(configure(tmp_path / "out", *on(folder)))
     assert pd.read_csv(regions / "failures.csv").empty
+
+
+def test_preprocess_ends_with_a_page_and_makes_it_once(outputs, demo, capsys):
+    config = configure(outputs, *on(demo), "quality.num_fields=2", "quality.num_crops=5", "seed=3")
+    folder = pipeline.preprocess(config)
+    pages = list((outputs / "stages" / "quality").glob("manifest-*/index.html"))
+    assert any(f"{len(pd.read_csv(folder / 'regions.csv')):,} regions" in page.read_text() for page in pages)
+    written = {page: page.stat().st_mtime_ns for page in pages}
+    pipeline.preprocess(config)
+    assert {page: page.stat().st_mtime_ns for page in (outputs / "stages" / "quality").glob("*/index.html")} == written
+
+
+def test_shards_work_through_their_shares_and_the_same_command_joins_them(demo, tmp_path):
+    whole = pipeline.preprocess(configure(tmp_path / "whole", *on(demo), "quality.num_fields=0"))
+    for shard in range(3):
+        pipeline.preprocess(configure(tmp_path / "parts", *on(demo), f"shard={shard}", "num_shards=3"))
+        assert not (tmp_path / "parts" / "stages" / "regions").exists()
+    joined = pipeline.preprocess(configure(tmp_path / "parts", *on(demo), "quality.num_fields=0"))
+    assert joined.name == whole.name
+    for name in ("regions", "rejected", "slides", "failures"):
+        assert (joined / f"{name}.csv").read_bytes() == (whole / f"{name}.csv").read_bytes()
+
+
+def test_a_shard_that_there_is_not(outputs, demo):
+    for wrong in (["shard=3", "num_shards=3"], ["shard=-1"], ["num_shards=0"], ["shard=a"]):
+        with pytest.raises(InputError, match="shard"):
+            pipeline.preprocess(configure(outputs, *on(demo), *wrong))
+
+
+def test_a_slide_with_settings_of_its_own_has_other_regions(demo, tmp_path):
+    name = sorted(path.name for path in (demo / "slides").iterdir())[0]
+    table = tmp_path / "own.csv"
+    table.write_text(f"image,min_size\nslides/{name},400\n")
+    overrides = f"slide_overrides={table}"
+    usual = pipeline.preprocess(configure(tmp_path, *on(demo), "quality.num_fields=0"))
+    other = pipeline.preprocess(configure(tmp_path, *on(demo), "quality.num_fields=0", overrides))
+    found = {folder: pd.read_csv(folder / "regions.csv").groupby("image").size().to_dict() for folder in (usual, other)}
+    assert f"slides/{name}" in found[usual] and f"slides/{name}" not in found[other]
+    found[usual].pop(f"slides/{name}")
+    assert found[usual] == found[other]
+
+
+def test_calibration_writes_a_preset_for_the_next_command(demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, "CONF", tmp_path)
+    config = configure(tmp_path, *on(demo), "calibrate=own_stain", "calibration.num_fields=4")
+    path = pipeline.preprocess(config)
+    assert path == tmp_path / "regions" / "own_stain.yaml"
+    assert (tmp_path / "calibration" / "own_stain" / "check.png").is_file()
+    figures = json.loads((tmp_path / "calibration" / "own_stain" / "calibration.json").read_text())["figures"]
+    # The other purple cells of the slides have no label, so that precision says nothing here.
+    assert figures["check"]["after"]["recall"] >= 0.8
+    with pytest.raises(InputError, match="There is a preset own_stain already"):
+        pipeline.preprocess(config)
+
+
+def test_slides_without_anything_but_a_whole_slide_give_regions_and_none_to_see_whole(demo, tmp_path):
+
+    image = read_image(sorted((demo / "slides").iterdir())[0])
+    root = tmp_path / "data"
+    (root / "slides").mkdir(parents=True)
+    cells = pd.read_csv(demo / "cells.csv", keep_default_na=False)
+    for name in set(cells["image"]):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(demo / name, root / name)
+    (root / "whole").mkdir()
+    tifffile.imwrite(root / "whole/a.svs", image, tile=(128, 128), photometric="rgb")
+    cells.to_csv(root / "cells.csv", index=False)
+    given = ["data=manifest", f"data.root={root}", "data.slides=whole", "quality.num_fields=1"]
+    folder = pipeline.preprocess(configure(tmp_path / "out", *given))
+    assert len(pd.read_csv(folder / "regions.csv")) > 0
+    with pytest.raises(InputError, match="is a whole slide, and pretraining on whole images"):
+        pipeline.train(configure(tmp_path / "out", *given, "selection=none"))

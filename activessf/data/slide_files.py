@@ -22,6 +22,10 @@ _TIFF_SUFFIXES = (".tif", ".tiff")
 # Planes above this many pixels (about 200 MB in colour) are read piece by piece.
 _MOST_PIXELS_IN_MEMORY = 64_000_000
 _TILE = 512  # px of a level, by which a whole slide is reduced
+# Of these formats one file holds all pixels. Even tiles that are absent take twelve bytes each in its lists, so a file
+# that is smaller than this for its pixels states a size that it hasn't.
+_ONE_FILE = (".svs", ".ndpi", ".scn", ".bif", ".svslide", *_TIFF_SUFFIXES)
+_MOST_PIXELS_A_BYTE = 20_000
 # A coarser resolution than this, um per pixel, is that of a camera or printer (72 to 2400 dpi), not of a microscope.
 _COARSEST = 5.0
 _MICROMETRES = {2: 25_400.0, 3: 10_000.0}  # by TIFF's unit: inch, centimetre
@@ -136,6 +140,7 @@ class _WholeSlide:
         except (self._error, OSError) as error:
             raise InputError(f"The slide {path} is damaged or truncated ({error}); replace the file.") from error
         self.width, self.height = self._slide.dimensions
+        self._check_size(path.stat().st_size)
         self.resolution = self._stated_resolution()
         background = self._slide.properties.get("openslide.background-color", "ffffff")
         self._background = tuple(bytes.fromhex(background))
@@ -176,6 +181,15 @@ class _WholeSlide:
         ground = Image.new("RGB", layer.size, self._background)
         ground.paste(layer, mask=layer.getchannel("A"))
         return np.asarray(ground)
+
+    def _check_size(self, num_bytes: int) -> None:
+        one_file = self._path.suffix.lower() in _ONE_FILE
+        if one_file and self.width * self.height > _MOST_PIXELS_A_BYTE * num_bytes:
+            self.close()
+            raise InputError(
+                f"The slide {self._path} is damaged or truncated (it states {self.width}x{self.height} pixels in "
+                f"{num_bytes} bytes); replace the file."
+            )
 
     def _stated_resolution(self) -> float | None:
         try:
@@ -224,7 +238,8 @@ def _openslide(path: Path) -> Any:
         import openslide
     except ImportError as error:
         raise InputError(
-            f"{path} is a whole slide, which OpenSlide reads; install it: pip install openslide-python openslide-bin"
+            f"{path} is a whole slide, which OpenSlide reads; install it: pip install 'activessf[slides]', or in this "
+            "folder pip install -e '.[slides]'."
         ) from error
     return openslide
 

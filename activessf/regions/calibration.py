@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,8 +101,8 @@ def calibrated(
     with tqdm(total=_ROUNDS * len(_NORMALISATIONS), desc="calibration", disable=None if progress else True) as bar:
         for method in _NORMALISATIONS:
             beginning = replace(start, normalisation=method, reference=None)
-            prepared = [_Prepared(field, beginning) for field in fields]
-            found.append(_searched(prepared, beginning, sizes, apart, bar))
+            prepared = [_Prepared(field, beginning, apart) for field in fields]
+            found.append(_searched(prepared, beginning, sizes, bar))
     top = max(score for _, score in found)
     best, score = next((own, score) for own, score in found if score >= top - _NEARLY)
     if score <= 0:
@@ -119,19 +119,26 @@ def agreement_of(region_filter: RegionFilter, fields: Iterable[LabeledField], ap
 
 
 def _searched(
-    prepared: Sequence[_Prepared], beginning: RegionFilter, sizes: tuple[float, float], apart: float, bar: Any
+    prepared: Sequence[_Prepared], beginning: RegionFilter, sizes: tuple[float, float], bar: Any
 ) -> tuple[RegionFilter, float]:
     """The best filter of one normalisation, and its score."""
     stain, shape = stain_settings(), shape_settings(*sizes)
     first = _first(prepared, beginning, sizes)
     starts = [first, replace(first, stain_ranges=beginning.stain_ranges[:1])]
-    best, score = max((_climbed(own, stain, prepared, apart) for own in starts), key=lambda found: found[1])
+    best, score = max((_climbed(own, stain, prepared) for own in starts), key=lambda found: found[1])
     bar.update()
     for _ in range(_ROUNDS - 1):
-        best, score = _climbed(best, shape, prepared, apart)
-        best, score = _climbed(best, stain, prepared, apart)
+        best, score = _climbed(best, shape, prepared)
+        best, score = _climbed(best, stain, prepared)
         bar.update()
     return best, score
+
+
+class _Outcome(NamedTuple):
+    """What a candidate finds in one field: the labels against its regions, and the sides of these, (m,)."""
+
+    match: Match
+    sides: NDArray[np.float64]
 
 
 class _Prepared:
@@ -143,8 +150,9 @@ class _Prepared:
         inside: Pixels of each of them inside the labels, (K,).
     """
 
-    def __init__(self, field: LabeledField, region_filter: RegionFilter) -> None:
-        """Colours as the filter finds them."""
+    def __init__(self, field: LabeledField, region_filter: RegionFilter, apart: float) -> None:
+        """Colours as the filter finds them; `apart` is for points, see `match_points`."""
+        self._apart = apart
         smoothed = region_filter.smoothed(normalise(field.image, region_filter.normalisation, None))
         self.field = field
         self.palette, self._planes = quantise(
@@ -155,24 +163,26 @@ class _Prepared:
         colours = hsv(self.palette.colours[None])[0].astype(np.float64)
         self._stains = [_restained(colours, *change) for change in _CHANGES]
         self._masks: dict[Any, NDArray[np.uint8]] = {}
-        self._found: dict[Any, list[Region]] = {}
+        self._outcomes: dict[Any, _Outcome] = {}
 
-    def regions(self, region_filter: RegionFilter) -> Iterator[list[Region]]:
+    def outcomes(self, region_filter: RegionFilter) -> Iterator[_Outcome]:
         """What a filter finds in the field as it is, and if it were stained a little otherwise."""
         for stain in self._stains:
-            yield self._regions(region_filter, in_ranges(stain, region_filter.stain_ranges))
+            yield self._outcome(region_filter, in_ranges(stain, region_filter.stain_ranges))
 
-    def _regions(self, region_filter: RegionFilter, stained: NDArray[np.bool_]) -> list[Region]:
+    def _outcome(self, region_filter: RegionFilter, stained: NDArray[np.bool_]) -> _Outcome:
         shape = (stained.tobytes(), region_filter.closing, region_filter.fill_holes)
         size = (region_filter.min_size, region_filter.max_size, region_filter.min_fill_rate)
         key = (*shape, *size, region_filter.margin, region_filter.split_touching)
-        if key not in self._found:
+        if key not in self._outcomes:
             if shape not in self._masks:
                 if len(self._masks) >= _MOST_MASKS:
                     self._masks.clear()
                 self._masks[shape] = region_filter.cleaned(self.palette.mask(self._planes, stained))
-            self._found[key] = region_filter.in_mask(self._masks[shape]).regions
-        return self._found[key]
+            regions = region_filter.in_mask(self._masks[shape]).regions
+            sides = np.array([np.sqrt(region.width * region.height) for region in regions])
+            self._outcomes[key] = _Outcome(self.field.match(regions, self._apart), sides)
+        return self._outcomes[key]
 
 
 def _restained(colours: NDArray[np.float64], hue: float, saturation: float, value: float) -> NDArray[np.uint8]:
@@ -217,12 +227,12 @@ def _label_sizes(fields: Sequence[LabeledField], apart: float) -> tuple[float, f
 
 
 def _climbed(
-    start: RegionFilter, settings: Sequence[Setting], prepared: Sequence[_Prepared], apart: float
+    start: RegionFilter, settings: Sequence[Setting], prepared: Sequence[_Prepared]
 ) -> tuple[RegionFilter, float]:
     """Change one setting after the other for the better."""
-    best, score = start, _score(start, prepared, apart)
+    best, score = start, _score(start, prepared)
     for candidates, place in settings:
-        best, score = _best_of(candidates(best), place, best, score, prepared, apart)
+        best, score = _best_of(candidates(best), place, best, score, prepared)
     return best, score
 
 
@@ -232,10 +242,9 @@ def _best_of(
     best: RegionFilter,
     best_score: float,
     prepared: Sequence[_Prepared],
-    apart: float,
 ) -> tuple[RegionFilter, float]:
     """The candidate at a place, in [0, 1), of the longest run of those, in their order, that score alike and best."""
-    scores = [best_score if candidate == best else _score(candidate, prepared, apart) for candidate in candidates]
+    scores = [best_score if candidate == best else _score(candidate, prepared) for candidate in candidates]
     top = max([*scores, best_score])
     runs: list[list[int]] = [[]]
     for index, score in enumerate(scores):
@@ -250,27 +259,24 @@ def _best_of(
     return candidates[chosen], scores[chosen]
 
 
-def _score(region_filter: RegionFilter, prepared: Sequence[_Prepared], apart: float) -> float:
+def _score(region_filter: RegionFilter, prepared: Sequence[_Prepared]) -> float:
     """Mean over the changes of the stain, the fields as they are counting twice."""
-    found = list(zip(*(item.regions(region_filter) for item in prepared), strict=True))
-    scores = [_agreement_score([item.field for item in prepared], regions, apart) for regions in [found[0], *found]]
-    return float(np.mean(scores))
+    found = list(zip(*(item.outcomes(region_filter) for item in prepared), strict=True))
+    return float(np.mean([_agreement_score(outcomes, prepared[0].field.kind) for outcomes in [found[0], *found]]))
 
 
-def _agreement_score(fields: Sequence[LabeledField], regions: Sequence[Sequence[Region]], apart: float) -> float:
-    matches = [field.match(own, apart) for field, own in zip(fields, regions, strict=True)]
-    found = agreement(matches)
-    if fields[0].kind == "boxes":
+def _agreement_score(outcomes: Sequence[_Outcome], kind: LabelKind) -> float:
+    found = agreement(outcome.match for outcome in outcomes)
+    if kind == "boxes":
         overlap = 0.0 if np.isnan(found.mean_overlap) else found.mean_overlap
         return found.f1 * (0.85 + 0.15 * overlap)
     # Isolated points are few; the crowded ones say too whether cells come apart.
-    everything = float(np.concatenate([match.found for match in matches]).mean())
-    return (found.recall + everything) / 2 - 0.5 * _unusual(regions)
+    everything = float(np.concatenate([outcome.match.found for outcome in outcomes]).mean())
+    return (found.recall + everything) / 2 - 0.5 * _unusual(np.concatenate([outcome.sides for outcome in outcomes]))
 
 
-def _unusual(regions: Sequence[Sequence[Region]]) -> float:
+def _unusual(sides: NDArray[np.float64]) -> float:
     """Share of regions of less than half or more than twice the usual size."""
-    sides = np.array([np.sqrt(region.width * region.height) for own in regions for region in own])
     if not sides.size:
         return 0.0
     ratio = sides / np.median(sides)
