@@ -140,8 +140,10 @@ def picture(
             drawing = np.full((height, width, 3), 255, np.uint8)
             own = _drawn_on(field, region_filter(field.image), apart)
             drawing[: own.shape[0], : own.shape[1]] = own
-            cv2.putText(drawing, f"{title}: {field.name}", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 4)
-            cv2.putText(drawing, f"{title}: {field.name}", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 1)
+            text = f"{title}: {field.name}"
+            (length, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
+            cv2.rectangle(drawing, (0, 0), (length + 16, 30), (255, 255, 255), cv2.FILLED)
+            cv2.putText(drawing, text, (8, 21), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
             pair.append(drawing)
         rows.append(np.hstack(pair))
     return np.vstack(rows)
