@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,7 @@ from activessf.regions.quality.page import write_quality
 from activessf.regions.stage import Search, find_regions, search_shard
 from activessf.regions.store import clear_leftovers
 from activessf.regions.tiles import Tiling
+from activessf.selection.feature_store import FeatureStore, Rows, chosen_rows, crop_key, write_features
 from activessf.selection.features import FeatureExtractor
 from activessf.selection.stage import select_regions, selected_crops
 from activessf.selection.strategy import Strategy
@@ -44,7 +48,7 @@ REGIONS_FILE = "regions.csv"
 FEATURES_FILE = "features.npy"
 
 # Raised when the result of a stage changes for the same inputs.
-VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 1, "selection": 1}
+VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 2, "selection": 1}
 
 _NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
 
@@ -221,20 +225,22 @@ class Preparation:
         }
         if self.needs_features:
             inputs["features"] = self.extractor.identity()
+            inputs["transform"] = asdict(self.extractor.transform)
 
         def make(folder: Path) -> None:
             regions = self._candidates(scope)
             labeled = self.labeled if scope == "all" else training_and_test(self.labeled, self.fold)[0]
-            select_regions(
-                strategy,
-                self._features(self.cells, CELLS_FILE, labeled["crop"]),
-                labeled["label"].to_numpy(str),
-                self.source.classes,
-                list(regions["crop"]),
-                self._features(self.regions, REGIONS_FILE, regions["crop"]),
-                self.seed,
-                folder,
-            )
+            with self.selection_features(labeled["crop"], regions["crop"], folder) as (known, candidates):
+                select_regions(
+                    strategy,
+                    known,
+                    labeled["label"].to_numpy(str),
+                    self.source.classes,
+                    list(regions["crop"]),
+                    candidates,
+                    self.seed,
+                    folder,
+                )
 
         return self.artifact("selection", f"{self.config.selection.name}", inputs, make)
 
@@ -272,7 +278,7 @@ class Preparation:
         """
         if not self.needs_features:
             return
-        extractor: FeatureExtractor = build(self.config.selection.features)
+        extractor = self._configured_extractor()
         computed = (self.output_dir / "stages" / "features").glob(f"*-{readable(extractor.model_name)}-*")
         if not any(computed):
             extractor.check()
@@ -280,30 +286,58 @@ class Preparation:
     @cached_property
     def extractor(self) -> FeatureExtractor:
         """The network for features; its weights are checked if it has something to compute."""
-        extractor: FeatureExtractor = build(self.config.selection.features)
+        extractor = self._configured_extractor()
         if not all(self._feature_artifact(part, "", extractor).ready for part in (self.cells, self.regions)):
             extractor.check()
         return extractor
 
-    def _features(self, part: Artifact, table: str, crops: pd.Series[str]) -> NDArray[np.float32]:
-        """Features of some of the crops of a stage result, (n, d)."""
-        if not self.needs_features or crops.empty:
-            return np.zeros((len(crops), 0), np.float32)
+    def _configured_extractor(self) -> FeatureExtractor:
+        extractor: FeatureExtractor = build(self.config.selection.features)
+        return extractor.of_fold(self.fold)
+
+    @contextmanager
+    def selection_features(
+        self, labeled: pd.Series[str], candidates: pd.Series[str], scratch: Path
+    ) -> Iterator[tuple[Rows, Rows]]:
+        """Features of labeled cells, (n, d), and of candidate regions, (m, d), as selection sees them: transformed.
+
+        There may be millions of candidates: theirs are a file in `scratch` that is memory-mapped, and gone afterwards.
+
+        Raises:
+            InputError: The network for features has learned from the fold's test cells, or can't be had.
+        """
+        if not self.needs_features or candidates.empty:
+            yield np.zeros((len(labeled), 0), np.float32), np.zeros((len(candidates), 0), np.float32)
+            return
+        self.extractor.check_unseen(training_and_test(self.labeled, self.fold)[1])
+        cells, own = self._feature_rows(self.cells, CELLS_FILE, labeled)
+        regions, rows = self._feature_rows(self.regions, REGIONS_FILE, candidates)
+        known: Rows = np.load(cells, mmap_mode="r", allow_pickle=False)[own]
+        everything: Rows = np.load(regions, mmap_mode="r", allow_pickle=False)
+        transform = self.extractor.transform.fit(known, everything, rows, self.seed)
+        del everything
+        with TemporaryDirectory(dir=scratch) as folder:
+            path = Path(folder) / FEATURES_FILE
+            write_features(chosen_rows(regions, rows, transform), len(rows), path)
+            yield transform(known), np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def _feature_rows(self, part: Artifact, table: str, crops: pd.Series[str]) -> tuple[Path, NDArray[np.intp]]:
+        """The file of features of a stage result, and which of its rows are those of some of the crops."""
         known = pd.Index(read_table(part.obtain() / table, ["crop"])["crop"])
         folder = self._feature_artifact(part, table, self.extractor).obtain()
-        features: NDArray[np.float32] = np.load(folder / FEATURES_FILE, mmap_mode="r", allow_pickle=False)
-        chosen: NDArray[np.float32] = features[known.get_indexer(crops)]
-        return chosen
+        return folder / FEATURES_FILE, known.get_indexer(crops)
 
     def _feature_artifact(self, part: Artifact, table: str, extractor: FeatureExtractor) -> Artifact:
         inputs = {"version": VERSIONS["features"], "images": part.name, "extractor": extractor.identity()}
 
         def make(folder: Path) -> None:
-            crops = read_table(part.folder / table, ["crop"])["crop"]
-            features = extractor(
-                [part.folder / crop for crop in crops], self.num_workers, f"Features of {part.folder.parent.name}"
-            )
-            np.save(folder / FEATURES_FILE, features, allow_pickle=False)
+            paths = [part.folder / crop for crop in read_table(part.folder / table, ["crop"])["crop"]]
+            keys = [crop_key(path) for path in paths]
+            kept = fingerprint([VERSIONS["features"], inputs["extractor"]])
+            store = FeatureStore(self.output_dir / "stages" / "feature_store" / kept)
+            description = f"Features of {part.folder.parent.name}"
+            store.complete(paths, keys, lambda missing: extractor.batches(missing, self.num_workers, description))
+            write_features(store.blocks(keys), len(keys), folder / FEATURES_FILE)
 
         return self.artifact("features", f"{part.folder.parent.name}-{extractor.model_name}", inputs, make)
 

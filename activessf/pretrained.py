@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import pickle
 import urllib.error
 import urllib.request
@@ -58,7 +59,11 @@ def check_weights(model_name: str, checkpoint: str | None, packaged: bool) -> No
         InputError: See `feature_network`.
     """
     if not timm.is_model(model_name):
-        raise InputError(f"{model_name!r} is no model that timm knows; timm.list_models() lists them.")
+        near = difflib.get_close_matches(model_name, timm.list_models(), 3)
+        raise InputError(
+            f"{model_name!r} is no model that timm knows; "
+            + (f"near to it are {', '.join(near)}." if near else "timm.list_models() lists them.")
+        )
     if checkpoint is not None:
         existing_checkpoint(checkpoint)
     elif not packaged:

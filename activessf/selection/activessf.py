@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,13 @@ from numpy.typing import NDArray
 
 from activessf.errors import InputError
 from activessf.manifests import PROTOTYPES
-from activessf.selection.prototypes import Prototypes, distances, kmeans_prototypes, per_class_prototypes
+from activessf.selection.prototypes import (
+    Prototypes,
+    chunked_distances,
+    distances,
+    kmeans_prototypes,
+    per_class_prototypes,
+)
 from activessf.selection.strategy import BoolArray, FloatArray, IntArray, Selection
 from activessf.selection.thresholds import Bounds, distance_bounds, thresholds
 
@@ -50,7 +57,7 @@ class ActiveSSF:
 
     def __post_init__(self) -> None:
         """Check the values, which come from a user's configuration."""
-        if not isinstance(self.alpha, int | float) or not self.alpha >= 0:
+        if not isinstance(self.alpha, int | float) or not 0 <= self.alpha < math.inf:
             raise InputError(f"selection.alpha={self.alpha} must be a number, 0 or more (Eq. 8).")
         if self.assignment not in ("nearest", "any"):
             raise InputError(f"selection.assignment={self.assignment} is neither nearest nor any.")
@@ -62,22 +69,9 @@ class ActiveSSF:
     ) -> Selection:
         """Choose among candidates; see `Strategy.select`."""
         found = self._prototypes(labeled, labels, classes, seed)
-        own_distances = distances(labeled, found.centres)[np.arange(len(labeled)), found.members]
-        lower, upper = distance_bounds(
-            own_distances,
-            found.members,
-            len(found.centres),
-            self.bounds,
-            (self.lower, self.upper),
-            (self.lower_quantile, self.upper_quantile),
-        )
+        lower, upper = self._bounds(labeled, found)
         limits = thresholds(lower, upper, found.sizes, self.alpha)
-        away = distances(candidates, found.centres)
-        near = away <= limits  # (m, K)
-        nearest = away.argmin(axis=1)
-        rows = np.arange(len(candidates))
-        kept: BoolArray = np.asarray(near.any(axis=1) if self.assignment == "any" else near[rows, nearest])
-        selected = near.sum(axis=0) if self.assignment == "any" else np.bincount(nearest[kept], minlength=len(limits))
+        near = _near(candidates, found.centres, limits, self.assignment == "any")
         table = pd.DataFrame(
             {
                 "prototype": np.arange(len(limits)),
@@ -85,19 +79,67 @@ class ActiveSSF:
                 "lower": lower,
                 "upper": upper,
                 "threshold": limits,
-                "candidates": np.bincount(nearest, minlength=len(limits)),
-                "selected": selected,
+                "candidates": np.bincount(near.prototype, minlength=len(limits)),
+                "selected": near.taken,
                 **_composition(found, labels, classes),
             }
         )
         _report_singletons(found.sizes, self.bounds)
-        return Selection(kept, nearest, away[rows, nearest], limits[nearest], table[[*PROTOTYPES, *classes]])
+        return Selection(
+            near.kept,
+            near.prototype,
+            near.distance,
+            limits[near.prototype],
+            table[[*PROTOTYPES, *classes]],
+            found.centres,
+            found.members,
+        )
 
     def _prototypes(self, labeled: FloatArray, labels: NDArray[np.str_], classes: list[str], seed: int) -> Prototypes:
         if self.prototypes == "per_class":
             return per_class_prototypes(labeled, labels, classes, self.prototypes_per_class, seed)
         count = len(classes) if self.num_prototypes is None else self.num_prototypes
         return kmeans_prototypes(labeled, count, seed)
+
+    def _bounds(self, labeled: FloatArray, found: Prototypes) -> tuple[FloatArray, FloatArray]:
+        own_distances = distances(labeled, found.centres)[np.arange(len(labeled)), found.members]
+        return distance_bounds(
+            own_distances,
+            found.members,
+            len(found.centres),
+            self.bounds,
+            (self.lower, self.upper),
+            (self.lower_quantile, self.upper_quantile),
+        )
+
+
+@dataclass(frozen=True)
+class _Near:
+    """Candidates against thresholds: nearest prototype and distance, kept or not, and how many each prototype took."""
+
+    prototype: IntArray
+    distance: FloatArray
+    kept: BoolArray
+    taken: IntArray
+
+
+def _near(candidates: FloatArray, centres: FloatArray, limits: FloatArray, any_prototype: bool) -> _Near:
+    num_candidates = len(candidates)
+    result = _Near(
+        np.empty(num_candidates, int),
+        np.empty(num_candidates),
+        np.empty(num_candidates, bool),
+        np.zeros(len(centres), int),
+    )
+    for rows, away in chunked_distances(candidates, centres):
+        nearest = away.argmin(axis=1)
+        within = away <= limits  # (chunk, K)
+        if not any_prototype:
+            within &= nearest[:, None] == np.arange(len(centres))
+        result.prototype[rows], result.distance[rows] = nearest, away.min(axis=1)
+        result.kept[rows] = within.any(axis=1)
+        result.taken[:] += within.sum(axis=0)
+    return result
 
 
 def _composition(found: Prototypes, labels: NDArray[np.str_], classes: list[str]) -> dict[str, FloatArray | IntArray]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -16,66 +16,112 @@ from tqdm import tqdm
 from activessf.data.augmentations import WholeView
 from activessf.data.datasets import ImageFiles, evaluation_loader
 from activessf.errors import InputError
-from activessf.pretrained import check_weights, existing_checkpoint, feature_network
+from activessf.selection.inference import compute, resolved_precision
+from activessf.selection.networks import FeatureNetwork, TimmNetwork
+from activessf.selection.run_networks import FinetunedNetwork, PretrainedEncoder
+from activessf.selection.whitening import Transform
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Pooled features of a frozen timm network; not normalised, so that 17 +- 2 keeps its meaning (III.B).
+    """Pooled features of a frozen network; not normalised, so that 17 +- 2 keeps its meaning (III.B).
 
     Attributes:
-        model_name: A timm model name.
-        checkpoint: Weights to use instead of timm's pretrained ones, or None.
-        packaged: The weights come from a Python package, see `pretrained.feature_network`.
+        network: Where they come from.
         image_size: Regions are resized to a square of this side, pixels.
         batch_size: Regions at a time; of no influence on the result but rounding.
+        precision: See `inference.resolved_precision`.
+        transform: What selection does to the features before it looks at them; no part of the features themselves.
     """
 
-    model_name: str
-    checkpoint: str | None
-    packaged: bool
+    network: FeatureNetwork
     image_size: int
     batch_size: int
+    precision: str
+    transform: Transform
+
+    @property
+    def model_name(self) -> str:
+        """The network's name."""
+        return self.network.name
+
+    def of_fold(self, fold: int) -> FeatureExtractor:
+        """The extractor of one fold; the same for all where the network has not learned from the data set."""
+        return replace(self, network=self.network.of_fold(fold))
 
     def check(self) -> None:
         """Check within seconds that the weights are at hand.
 
         Raises:
-            InputError: See `pretrained.feature_network`.
+            InputError: They are not, or don't take images of this size.
         """
-        check_weights(self.model_name, self.checkpoint, self.packaged)
+        resolved_precision(self.precision, _device())
+        self.network.check(self.image_size)
+
+    def check_unseen(self, test: pd.DataFrame) -> None:
+        """Check that the network has not learned from these cells' labels; see `FeatureNetwork`."""
+        self.network.check_unseen(test)
 
     def identity(self) -> dict[str, Any]:
         """What the features depend on, besides the images.
 
         Raises:
-            InputError: The checkpoint is no file.
+            InputError: A file that the network needs is not there.
         """
-        described = asdict(self)
-        del described["batch_size"]
-        if self.checkpoint is not None:
-            status = existing_checkpoint(self.checkpoint).stat()
-            described["checkpoint"] = [self.checkpoint, status.st_size, status.st_mtime_ns]
-        return described
+        precision = resolved_precision(self.precision, _device())
+        return {**self.network.identity(), "image_size": self.image_size, "precision": precision}
 
-    @torch.inference_mode()
     def __call__(self, paths: Sequence[Path], num_workers: int, description: str) -> NDArray[np.float32]:
-        """Features of image files, (n, d), with a progress bar.
+        """Features of image files, (n, d), all in memory; see `batches`."""
+        return np.concatenate(list(self.batches(paths, num_workers, description)))
+
+    def batches(self, paths: Sequence[Path], num_workers: int, description: str) -> Iterator[NDArray[np.float32]]:
+        """Features of image files in their order, a batch at a time, (<= batch_size, d), with a progress bar.
 
         Raises:
             InputError: An image can't be read, or a weight or feature is not finite.
         """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = feature_network(self.model_name, self.checkpoint, self.packaged).to(device)
-        config = timm.data.resolve_model_data_config(network)
-        images = ImageFiles(paths, None, WholeView(self.image_size), 0, config["mean"], config["std"])
-        batches = [
-            network(batch.to(device)).float().cpu().numpy()
-            for batch, _ in tqdm(
-                evaluation_loader(images, self.batch_size, num_workers), desc=description, unit="batch"
-            )
-        ]
-        features: NDArray[np.float32] = np.concatenate(batches)
-        if not np.isfinite(features).all():
-            raise InputError(f"{self.model_name} gives features that are not finite; check its weights.")
-        return features
+        device = _device()
+        loaded = self.network.load()
+        images = ImageFiles(paths, None, WholeView(self.image_size), 0, loaded.mean, loaded.std)
+        computed = None
+        for batch, _ in tqdm(evaluation_loader(images, self.batch_size, num_workers), desc=description, unit="batch"):
+            if computed is None:
+                computed = compute(loaded.network, resolved_precision(self.precision, device), device, batch)
+            features = computed(batch).numpy()
+            if not np.isfinite(features).all():
+                raise InputError(f"{self.model_name} gives features that are not finite; check its weights.")
+            yield features
+
+
+def timm_features(model_name: str, checkpoint: str | None, packaged: bool, **settings: Any) -> FeatureExtractor:
+    """Features of a timm network; see `TimmNetwork`, and `_extractor` for the settings."""
+    return _extractor(TimmNetwork(model_name, checkpoint, packaged), **settings)
+
+
+def encoder_features(checkpoint: str | None, run: str | None, **settings: Any) -> FeatureExtractor:
+    """Features of an encoder that stage 3 has pretrained; see `PretrainedEncoder`, and `_extractor`."""
+    return _extractor(PretrainedEncoder(checkpoint, run), **settings)
+
+
+def finetuned_features(run: str | None, **settings: Any) -> FeatureExtractor:
+    """Features of a network that stage 4 has fine-tuned; see `FinetunedNetwork`, and `_extractor`."""
+    return _extractor(FinetunedNetwork(run), **settings)
+
+
+def _extractor(
+    network: FeatureNetwork,
+    image_size: int,
+    batch_size: int,
+    precision: str,
+    transform: str,
+    whitened_components: int | None,
+    whitening_shrinkage: float,
+) -> FeatureExtractor:
+    """See `FeatureExtractor` and `Transform`."""
+    after = Transform(transform, whitened_components, whitening_shrinkage)
+    return FeatureExtractor(network, image_size, batch_size, precision, after)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,3 @@
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,18 @@ from PIL import Image
 
 from activessf.data.images import write_png
 from activessf.errors import InputError
-from activessf.selection.features import FeatureExtractor
+from activessf.selection.features import FeatureExtractor, timm_features
 
-PACKAGED = FeatureExtractor("tf_efficientnet_lite0", None, True, image_size=64, batch_size=4)
+
+def extractor_of(
+    model_name: str, checkpoint: Path | str | None = None, packaged: bool = False, **changes: Any
+) -> FeatureExtractor:
+    settings: dict[str, Any] = {"image_size": 32, "batch_size": 4, "precision": "fp32", "transform": "none"}
+    settings |= {"whitened_components": None, "whitening_shrinkage": 0.0} | changes
+    return timm_features(model_name, None if checkpoint is None else str(checkpoint), packaged, **settings)
+
+
+PACKAGED = extractor_of("tf_efficientnet_lite0", packaged=True, image_size=64)
 
 
 @pytest.fixture
@@ -37,7 +45,7 @@ def test_features_are_those_of_the_network_on_normalised_images(tmp_path: Path, 
     pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     for number, image in enumerate(pixels):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
-    extractor = FeatureExtractor("resnet18", str(checkpoint), False, image_size=32, batch_size=2)
+    extractor = extractor_of("resnet18", checkpoint, batch_size=2)
     found = extractor([tmp_path / f"{number}.png" for number in range(3)], 0, "")
     network = timm.create_model("resnet18", num_classes=0).eval()
     network.load_state_dict(torch.load(checkpoint, weights_only=True))
@@ -70,7 +78,7 @@ def test_the_batch_size_has_no_influence_but_rounding(paths: list[Path], batch_s
 
 
 def test_features_draw_no_random_numbers_of_the_run(paths: list[Path], checkpoint: Path) -> None:
-    extractor = FeatureExtractor("resnet18", str(checkpoint), False, 32, 4)
+    extractor = extractor_of("resnet18", checkpoint)
     torch.manual_seed(1)
     first = extractor(paths, 0, "")
     torch.manual_seed(2)
@@ -81,7 +89,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, paths: list[Pat
     weights = torch.load(checkpoint, weights_only=True)
     weights["layer4.1.bn2.bias"][0] = torch.nan
     torch.save(weights, tmp_path / "broken.pt")
-    extractor = FeatureExtractor("resnet18", str(tmp_path / "broken.pt"), False, 32, 4)
+    extractor = extractor_of("resnet18", tmp_path / "broken.pt")
     with pytest.raises(InputError, match="resnet18 gives features that are not finite"):
         extractor(paths, 0, "")
 
@@ -96,35 +104,47 @@ def test_an_unreadable_image_is_named(tmp_path: Path, paths: list[Path]) -> None
 
 
 def test_the_identity_changes_with_all_that_features_depend_on(checkpoint: Path) -> None:
-    extractor = FeatureExtractor("resnet18", str(checkpoint), False, 32, 4)
-    changes: list[dict[str, Any]] = [
-        {"model_name": "resnet34"}, {"checkpoint": None}, {"packaged": True}, {"image_size": 64},
+    base = extractor_of("resnet18", checkpoint)
+    others = [
+        extractor_of("resnet34", checkpoint), extractor_of("resnet18"), extractor_of("resnet18", checkpoint, True),
+        replace(base, image_size=64), replace(base, precision="bf16"),
     ]  # fmt: skip
-    identities = [extractor.identity(), *(replace(extractor, **change).identity() for change in changes)]
+    identities = [base.identity(), *(other.identity() for other in others)]
     assert all(identities.count(identity) == 1 for identity in identities)
-    assert replace(extractor, batch_size=9).identity() == extractor.identity()
-    assert FeatureExtractor("resnet18", str(checkpoint), False, 32, 4).identity() == extractor.identity()
+    assert replace(base, batch_size=9).identity() == base.identity()
+    assert extractor_of("resnet18", checkpoint, transform="l2").identity() == base.identity()
 
 
-def test_the_identity_changes_when_the_checkpoint_does(checkpoint: Path) -> None:
-    extractor = FeatureExtractor("resnet18", str(checkpoint), False, 32, 4)
-    before, status = extractor.identity(), checkpoint.stat()
-    os.utime(checkpoint, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
-    touched = extractor.identity()
-    checkpoint.write_bytes(checkpoint.read_bytes() + b"\0")
-    os.utime(checkpoint, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert before != touched and before != extractor.identity() != touched
+def test_a_checkpoint_counts_by_its_content_wherever_it_stands(tmp_path: Path, checkpoint: Path) -> None:
+    before = extractor_of("resnet18", checkpoint).identity()
+    (tmp_path / "moved.pt").write_bytes(checkpoint.read_bytes())
+    assert extractor_of("resnet18", tmp_path / "moved.pt").identity() == before
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 3] ^= 1
+    (tmp_path / "moved.pt").write_bytes(content)
+    assert extractor_of("resnet18", tmp_path / "moved.pt").identity() != before
 
 
 @pytest.mark.parametrize("use", ["identity", "check"])
 def test_a_checkpoint_that_is_not_there_is_a_sentence(tmp_path: Path, use: str) -> None:
-    extractor = FeatureExtractor("resnet18", str(tmp_path / "missing.pt"), False, 32, 4)
+    extractor = extractor_of("resnet18", tmp_path / "missing.pt")
     with pytest.raises(InputError, match=r"The checkpoint .*missing\.pt is no file"):
         getattr(extractor, use)()
 
 
 def test_check_passes_where_the_weights_are_at_hand(checkpoint: Path) -> None:
     PACKAGED.check()
-    FeatureExtractor("resnet18", str(checkpoint), False, 32, 4).check()
-    with pytest.raises(InputError, match="is no model that timm knows"):
-        FeatureExtractor("resnot", str(checkpoint), False, 32, 4).check()
+    extractor_of("resnet18", checkpoint).check()
+    with pytest.raises(InputError, match="'resnet_50' is no model that timm knows; near to it are .*resnet50"):
+        extractor_of("resnet_50", checkpoint).check()
+    with pytest.raises(InputError, match="takes images of 224 pixels only, not 32; set recipe.feature_image_size=224"):
+        extractor_of("vit_tiny_patch16_224", checkpoint).check()
+    with pytest.raises(InputError, match="selection.features.precision=half is none of auto, fp32, bf16"):
+        extractor_of("resnet18", checkpoint, precision="half").check()
+
+
+def test_features_in_bf16_point_where_those_in_fp32_do(paths: list[Path], checkpoint: Path) -> None:
+    exact = extractor_of("resnet18", checkpoint)(paths, 0, "").astype(float)
+    half = extractor_of("resnet18", checkpoint, precision="bf16")(paths, 0, "").astype(float)
+    cosines = (exact * half).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
+    assert cosines.min() >= 0.999 and not np.allclose(exact, half, rtol=1e-5)

@@ -3,13 +3,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.cluster import KMeans
 
 from activessf.errors import InputError
 from activessf.selection.activessf import ActiveSSF
+from activessf.selection.budget import AtBudgetOf, Pool
 from activessf.selection.crf import AllRegions
-from activessf.selection.prototypes import distances, kmeans_prototypes, per_class_prototypes
-from activessf.selection.random import RandomRegions
+from activessf.selection.random import at_random
 from activessf.selection.stage import select_regions, selected_crops
 
 PAPER = {
@@ -36,63 +35,7 @@ def test_equations_7_to_9_by_hand():
     assert chosen.distance == pytest.approx([0.5, 1.0, 1.5, 2.5, 3.0, 3.5, 49.6])
     # a distance equal to the threshold is within it (Eq. 9 has <=)
     assert chosen.kept.tolist() == [True, True, False, True, True, False, False]
-
-
-def naive_algorithm_1(centres, limits, candidates):
-    """The paper's loop: for each cluster, for each region, keep it if it is near."""
-    kept = set()
-    for centre, limit in zip(centres, limits, strict=True):
-        for number, candidate in enumerate(candidates):
-            if np.sqrt(sum((a - b) ** 2 for a, b in zip(candidate, centre, strict=True))) <= limit:
-                kept.add(number)
-    return kept
-
-
-def test_any_assignment_is_algorithm_1_and_nearest_keeps_no_more():
-    rng = np.random.default_rng(0)
-    labeled, candidates = rng.normal(size=(60, 3)), rng.normal(size=(200, 3))
-    labels = np.array(["a", "b", "c"])[rng.integers(3, size=60)]
-    settings = {**PAPER, "num_prototypes": 5, "bounds": "quantile", "lower_quantile": 0.1, "upper_quantile": 0.9}
-    chosen = ActiveSSF(**{**settings, "assignment": "any"}).select(labeled, labels, ["a", "b", "c"], candidates, 0)
-    found = KMeans(5, n_init=10, random_state=0).fit(labeled)
-    expected = naive_algorithm_1(found.cluster_centers_, chosen.prototypes["threshold"], candidates)
-    assert set(np.flatnonzero(chosen.kept)) == expected
-    nearest = ActiveSSF(**settings).select(labeled, labels, ["a", "b", "c"], candidates, 0)
-    assert set(np.flatnonzero(nearest.kept)) <= expected
-    for number in range(len(candidates)):
-        away = [np.linalg.norm(candidates[number] - centre) for centre in found.cluster_centers_]
-        near = min(range(5), key=away.__getitem__)
-        assert nearest.prototype[number] == near
-        assert nearest.kept[number] == (away[near] <= nearest.prototypes["threshold"][near])
-
-
-def test_prototypes_are_the_means_of_their_members():
-    features = np.random.default_rng(1).normal(size=(50, 4))
-    found = kmeans_prototypes(features, 6, seed=0)
-    for number, centre in enumerate(found.centres):
-        assert centre == pytest.approx(features[found.members == number].mean(axis=0))
-    assert found.sizes.sum() == 50 and found.sizes.min() >= 1
-    assert (distances(features, found.centres).argmin(axis=1) == found.members).all()  # Eq. 5
-
-
-def test_per_class_prototypes_hold_one_class_each():
-    rng = np.random.default_rng(2)
-    labels = np.array(["a"] * 20 + ["b"] * 2)
-    found = per_class_prototypes(rng.normal(size=(22, 3)), labels, ["a", "b", "c"], per_class=4, seed=0)
-    assert len(found.centres) == 4 + 2  # a class with two cells can have two prototypes at most, c has none
-    for number in range(6):
-        assert len(set(labels[found.members == number])) == 1
-
-
-def test_too_many_prototypes_are_refused():
-    with pytest.raises(InputError, match="num_prototypes=7 prototypes can't be made of 6 labeled cells"):
-        ActiveSSF(**{**PAPER, "num_prototypes": 7}).select(LABELED, LABELS, ["a", "b"], CANDIDATES, 0)
-
-
-def test_equal_cells_give_fewer_prototypes_and_a_warning():
-    with pytest.warns(UserWarning, match="only 2 distinct features"):
-        found = kmeans_prototypes(np.array([[0.0], [0.0], [5.0], [5.0]]), 3, seed=0)
-    assert len(found.centres) == 2 and found.sizes.tolist() == [2, 2]
+    assert chosen.centres[chosen.members].ravel().tolist() == [0, 0, 0, 0, 100, 100]
 
 
 def test_a_prototype_with_one_cell_is_a_warning():
@@ -100,17 +43,57 @@ def test_a_prototype_with_one_cell_is_a_warning():
         ActiveSSF(**PAPER).select(np.array([[0.0], [1.0], [50.0]]), LABELS[:3], ["a", "b"], CANDIDATES, 0)
 
 
-def test_random_keeps_as_many_as_activessf_and_others():
-    rng = np.random.default_rng(3)
-    labeled, candidates = rng.normal(size=(40, 2)), rng.normal(size=(300, 2))
-    labels = np.array(["a", "b"])[rng.integers(2, size=40)]
-    like = ActiveSSF(**{**PAPER, "num_prototypes": 4})
-    guided = like.select(labeled, labels, ["a", "b"], candidates, 0)
-    drawn = RandomRegions(like).select(labeled, labels, ["a", "b"], candidates, 0)
-    assert drawn.kept.sum() == guided.kept.sum() > 0
-    assert (drawn.kept != guided.kept).any()
-    assert (drawn.kept == RandomRegions(like).select(labeled, labels, ["a", "b"], candidates, 0).kept).all()
-    assert drawn.prototypes["selected"].sum() == drawn.kept.sum()
+@pytest.mark.parametrize("alpha", [-0.1, float("nan"), float("inf"), "high"])
+def test_an_alpha_that_is_no_exponent_is_refused(alpha):
+    with pytest.raises(InputError, match="selection.alpha=.* must be a number, 0 or more"):
+        ActiveSSF(**{**PAPER, "alpha": alpha})
+
+
+# At a budget
+
+
+def at_budget(budget, candidates=CANDIDATES):
+    return AtBudgetOf(ActiveSSF(**PAPER), at_random, budget).select(LABELED, LABELS, ["a", "b"], candidates, 0)
+
+
+def test_a_rival_keeps_as_many_as_activessf_with_the_same_prototypes_and_distances():
+    guided = ActiveSSF(**PAPER).select(LABELED, LABELS, ["a", "b"], CANDIDATES, 0)
+    drawn = at_budget(None)
+    assert drawn.kept.sum() == guided.kept.sum() == 4
+    assert (drawn.distance == guided.distance).all() and (drawn.threshold == guided.threshold).all()
+    assert drawn.prototypes.drop(columns="selected").equals(guided.prototypes.drop(columns="selected"))
+    for number, row in drawn.prototypes.iterrows():
+        assert row["selected"] == (drawn.kept & (drawn.prototype == number)).sum()
+
+
+def test_random_draws_differ_by_seed_and_every_candidate_is_drawn_equally_often():
+    guided = ActiveSSF(**PAPER).select(LABELED, LABELS, ["a", "b"], CANDIDATES, 0)
+    pool = Pool(LABELED, LABELS, ["a", "b"], CANDIDATES, guided)
+    drawn = np.concatenate([at_random(pool, 3, seed) for seed in range(300)])
+    # 300 x 3/7 = 129 times each, standard deviation 8.6
+    assert (np.abs(np.bincount(drawn, minlength=7) - 129) < 40).all()
+
+
+def test_a_budget_of_ones_own_is_met_and_one_beyond_the_candidates_keeps_all_with_a_warning():
+    assert at_budget(1).kept.sum() == 1 and at_budget(6).kept.sum() == 6
+    assert at_budget(7).kept.all()
+    with pytest.warns(UserWarning, match="selection.budget=8 is more than the 7 candidates; all are kept"):
+        assert at_budget(8).kept.all()
+
+
+def test_a_budget_of_nothing_is_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not at_budget(None, np.array([[500.0], [600.0]])).kept.any()
+
+
+@pytest.mark.parametrize("budget", [0, -3, 1.5, "many", True])
+def test_a_budget_that_is_no_number_of_candidates_is_refused(budget):
+    with pytest.raises(InputError, match=f"selection.budget={budget} must be null or a whole number"):
+        AtBudgetOf(ActiveSSF(**PAPER), at_random, budget)
+
+
+# Files
 
 
 def select(strategy, candidates, folder):
