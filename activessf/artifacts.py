@@ -27,7 +27,7 @@ from activessf.manifests import write_json
 log = logging.getLogger(__name__)
 
 INPUTS_FILE = "inputs.json"
-_WHOLE_BYTES = 1 << 20
+_WHOLE_BYTES = 32 << 20
 _SAMPLE_BYTES = 1 << 16
 
 
@@ -43,7 +43,7 @@ def fingerprint(value: Any) -> str:
 def file_fingerprint(path: Path) -> str:
     """Sixteen hexadecimal digits of a file's content, the same for copies on other machines.
 
-    A file of up to 1 MiB is read whole. Slides may be gigabytes: of those the size, the beginning, the middle and the
+    A file of up to 32 MiB is read whole. Slides may be gigabytes: of those the size, the beginning, the middle and the
     end tell, since compressed images that differ do so nearly everywhere.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import re
@@ -30,6 +31,12 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 MISTAKE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it
 TERMINATED_STATUS = 143  # 128 + SIGTERM
+
+# What paths and disks are to blame for, whoever met it.
+_DISK_FAULTS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR),
+)
 
 _GROUP_ALIASES = {"ssl": "ssl_method"}
 # Dotted keys that are also config groups: a value that is a name means an option of the group.
@@ -177,6 +184,9 @@ def mistake(error: BaseException, conf: Path = CONF) -> str | None:
             missing := re.search(r"Missing mandatory value: (\S+)", str(cause))
         ):
             return f"{missing[1]} has no value; give one with {missing[1]}=..."
+        if isinstance(cause, OSError) and cause.errno in _DISK_FAULTS:
+            where = cause.filename or "A file"
+            return f"{where} can't be used: {cause.strerror}. Check the path, the rights and the room on the disk."
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
         return _composition_mistake(error, conf)
     if isinstance(error, yaml.YAMLError):

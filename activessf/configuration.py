@@ -85,6 +85,9 @@ def check_settings(config: DictConfig) -> None:
     _require(_is_number(cache) and cache >= 0, "cache_gib", cache, "be 0 or more")
     shard, num_shards = config.shard, config.num_shards
     _require(_is_integer(num_shards) and num_shards >= 1, "num_shards", num_shards, "be 1 or more")
+    _require(isinstance(config.strict, bool), "strict", config.strict, "be true or false")
+    _check_quality(config.quality)
+    _check_calibration(config.calibration)
     fits = shard is None or _is_integer(shard) and 0 <= shard < num_shards
     _require(fits, "shard", shard, f"be null or 0 to {num_shards - 1} (num_shards - 1)")
     size, patch = config.recipe.image_size, config.recipe.patch_size
@@ -97,6 +100,24 @@ def check_settings(config: DictConfig) -> None:
     for key in ("layer_decay", "finetuning_layer_decay"):
         decay = config.ssl_method[key]
         _require(decay is None or _is_number(decay) and 0 < decay <= 1, f"ssl_method.{key}", decay, "lie in (0, 1]")
+
+
+def _check_quality(quality: DictConfig) -> None:
+    for key, least in (("num_fields", 0), ("num_crops", 1)):
+        value = quality[key]
+        _require(_is_integer(value) and value >= least, f"quality.{key}", value, f"be a whole number, {least} or more")
+    slides = plain(quality.slides)
+    named = isinstance(slides, list) and all(isinstance(slide, str) for slide in slides)
+    _require(named, "quality.slides", slides, "be a list of paths, e.g. [slides/a.png]")
+
+
+def _check_calibration(calibration: DictConfig) -> None:
+    fields, seed = calibration.num_fields, calibration.seed
+    _require(_is_integer(fields) and fields >= 1, "calibration.num_fields", fields, "be a whole number, 1 or more")
+    _require(_is_integer(seed) and 0 <= seed < 2**32, "calibration.seed", seed, "be a whole number, 0 or more")
+    for key in ("check_share", "apart"):
+        value = calibration[key]
+        _require(_is_number(value) and value > 0, f"calibration.{key}", value, "be a number above 0")
 
 
 def _check_training(name: str, recipe: DictConfig) -> None:

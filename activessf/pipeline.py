@@ -65,6 +65,7 @@ def preprocess(config: DictConfig) -> Path:
     if config.shard is not None:
         return preparation.search_shard()
     folder = preparation.regions.obtain()
+    preparation.check_strict()
     log.info("%s", _told(read_json(folder / SUMMARY_FILE)))
     log.info("To look at: %s", preparation.quality.obtain() / PAGE)
     return folder

@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import runpy
@@ -469,6 +470,14 @@ def test_start_exports_the_repository_once(monkeypatch: pytest.MonkeyPatch) -> N
 def test_errors_that_are_not_the_users_have_no_sentence(conf: Path) -> None:
     for error in (ValueError("bad"), RuntimeError("bad"), KeyError("bad"), OSError("bad")):
         assert cli.mistake(error, conf) is None
+
+
+def test_a_disk_that_can_not_be_written_is_a_sentence(conf: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/out/regions.csv")
+    assert cli.mistake(full, conf) == (
+        "/data/out/regions.csv can't be used: No space left on device. "
+        "Check the path, the rights and the room on the disk."
+    )
 
 
 def test_importing_the_command_line_brings_neither_torch_nor_pandas() -> None:

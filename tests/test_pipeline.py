@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -462,3 +463,24 @@ def test_slides_without_anything_but_a_whole_slide_give_regions_and_none_to_see_
     assert len(pd.read_csv(folder / "regions.csv")) > 0
     with pytest.raises(InputError, match="is a whole slide, and pretraining on whole images"):
         pipeline.train(configure(tmp_path / "out", *given, "selection=none"))
+
+
+def test_strict_minds_what_an_earlier_run_left_out(demo, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(demo, root)
+    (root / "slides" / "bad.png").write_bytes(b"nothing")
+    given = ["data=manifest", f"data.root={root}", "quality.num_fields=0"]
+    pipeline.preprocess(configure(tmp_path / "out", *given))
+    with pytest.raises(InputError, match=r"1 slide\(s\) could not be read, and strict=true; the first: .*bad.png"):
+        pipeline.preprocess(configure(tmp_path / "out", *given, "strict=true"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["strict=maybe", "quality.num_fields=abc", "quality.num_crops=0", "quality.slides=a.png", "calibration.seed=-1",
+     "calibration.num_fields=2.5", "calibration.check_share=abc", "calibration.apart=-5", "regions.stain_ranges=5",
+     "regions.blur_kernel=1000001", "regions.blur_sigma=.inf", "regions.resolution=.inf"],
+)  # fmt: skip
+def test_settings_of_stage_1_that_can_not_be_are_one_sentence(demo, tmp_path, override):
+    with pytest.raises(InputError, match=override.split("=")[0].split(".")[-1]):
+        pipeline.preprocess(configure(tmp_path, *on(demo), override))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 DICOM_SUFFIX = ".dcm"
 
-# SeriesInstanceUID (0020,000E) with its type, as little-endian files with explicit types have it: those of slides.
-_SERIES = b"\x20\x00\x0e\x00UI"
+# StudyInstanceUID (0020,000D) and SeriesInstanceUID (0020,000E) with their types, as little-endian files with explicit
+# types have them: those of slides. Where the file names other series it does so without a study just before.
+_STUDY, _SERIES = b"\x20\x00\x0d\x00UI", b"\x20\x00\x0e\x00UI"
 _HEADER = 64 * 1024  # bytes; the element comes long before the pixels
 
 
@@ -39,6 +40,16 @@ def _series(path: Path) -> bytes | None:
             header = file.read(_HEADER)
     except OSError:
         return None  # whoever opens it says what is wrong with it
-    _, found, rest = header.partition(_SERIES)
-    length = int.from_bytes(rest[:2], "little")
-    return rest[2 : 2 + length].rstrip(b"\0 ") or None if found else None
+    start = header.find(_STUDY)
+    while start >= 0:
+        rest = _after(header[start + len(_STUDY) :])
+        if rest.startswith(_SERIES):
+            rest = rest[len(_SERIES) :]
+            return rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ") or None
+        start = header.find(_STUDY, start + 1)
+    return None
+
+
+def _after(value: bytes) -> bytes:
+    """What follows a value that begins with its length."""
+    return value[2 + int.from_bytes(value[:2], "little") :]

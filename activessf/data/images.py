@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from activessf.errors import InputError
 
@@ -34,6 +35,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         InputError: The file is missing, no image, damaged, too large, or of a pixel type that has no 8-bit meaning.
     """
     with _opened(path) as image:
+        _check_planes(image, path)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _as_rgb(image, path)
@@ -103,6 +105,17 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         # What the decoders raise on a damaged file depends on where the damage is: OSError, SyntaxError,
         # struct.error, EOFError, zlib.error, ValueError, ...
         raise InputError(f"The image {path} is damaged or truncated ({error}); replace the file.") from error
+
+
+def _check_planes(image: Image.Image, path: Path) -> None:
+    """Refuse what Pillow reads wrongly without a word: 16-bit colours plane by plane."""
+    if isinstance(image, TiffImageFile):
+        tags = image.tag_v2
+        depths = tags.get(ExifTags.Base.BitsPerSample, (1,))
+        if tags.get(ExifTags.Base.PlanarConfiguration) == 2 and len(depths) > 1 and max(depths) > 8:
+            raise InputError(
+                f"The image {path} has its 16-bit colours in separate planes; convert it to 8 bit or to one plane."
+            )
 
 
 def _as_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from activessf.data.source import Source, existing_folder, images_below, make_source
+from activessf.data.slide_files import slide_size
+from activessf.data.source import Source, check_paths, existing_folder, images_below, make_source
 from activessf.errors import InputError
 from activessf.manifests import BOX, read_table
 
@@ -17,6 +18,7 @@ def manifest_source(
     root: str | None,
     cells: str,
     slides: str,
+    box_size: int | None,
     classes: Sequence[str] | None,
     rare: Sequence[str],
     common: Sequence[str],
@@ -27,6 +29,8 @@ def manifest_source(
         root: Folder that image paths are relative to.
         cells: The CSV file, relative to `root`; columns image, label and optionally x, y, width, height, group, split.
         slides: Folder of the slides, relative to `root`.
+        box_size: Side in pixels of the square round a cell of which only the centre, x and y, is given; None = such
+            cells are refused.
         classes: The classes in the order of tables; None = the labels found, sorted.
         rare: Classes that tables mark as rare.
         common: Classes that tables mark as common.
@@ -39,7 +43,25 @@ def manifest_source(
     for column in {"image", "label", "group"} & set(table.columns):
         table[column] = table[column].str.strip()
     _check_cells(table, base / cells)
+    if box_size is not None:
+        table = _with_squares(table, base, box_size)
     return make_source(base, table, images_below(base, slides), classes, rare, common)
+
+
+def _with_squares(table: pd.DataFrame, root: Path, side: int) -> pd.DataFrame:
+    """Centres as squares, moved inwards where they would leave the image."""
+    if type(side) is not int or side < 1:
+        raise InputError(f"data.box_size={side} must be null or a whole number of pixels, 1 or more.")
+    table = table.reindex(columns=[*table.columns, *(name for name in BOX if name not in table.columns)])
+    centres = table["width"].isna() & table["height"].isna() & table["x"].notna() & table["y"].notna()
+    check_paths(root, table.loc[centres, "image"])
+    sizes = {image: slide_size(root / image) for image in sorted(set(table.loc[centres, "image"]))}
+    for index, image, x, y in table.loc[centres, ["image", "x", "y"]].itertuples():
+        height, width = sizes[image]
+        own = min(side, width, height)
+        left, top = (min(max(round(at - own / 2), 0), most - own) for at, most in ((x, width), (y, height)))
+        table.loc[index, list(BOX)] = [left, top, own, own]
+    return table
 
 
 def _check_cells(table: pd.DataFrame, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,10 @@ _MOST_PIXELS_A_BYTE = 20_000
 # A coarser resolution than this, um per pixel, is that of a camera or printer (72 to 2400 dpi), not of a microscope.
 _COARSEST = 5.0
 _MICROMETRES = {2: 25_400.0, 3: 10_000.0}  # by TIFF's unit: inch, centimetre
+
+
+class MissingReader(InputError):
+    """A library that reads a kind of slide is not installed, which is no fault of the slide."""
 
 
 class Slide(Protocol):
@@ -84,14 +89,34 @@ def open_slide(path: Path) -> Iterator[Slide]:
     Raises:
         InputError: The file is missing, damaged or of no known kind, or OpenSlide is needed and not installed.
     """
-    if _is_whole_slide(path):
-        slide = _WholeSlide(path)
-        try:
-            yield slide
-        finally:
-            slide.close()
-    else:
+    if not _is_whole_slide(path):
         yield _PlainImage(path)
+        return
+    try:
+        slide = _WholeSlide(path)
+    except _UnknownToOpenSlide:
+        if path.suffix.lower() not in _TIFF_SUFFIXES:
+            raise
+        yield _PlainImage(path)  # in strips, not tiles; refused if that is too large
+        return
+    try:
+        yield slide
+    finally:
+        slide.close()
+
+
+def files_of_slide(path: Path) -> list[Path]:
+    """The file and those that it can't be read without: the folder of MRXS, the others of VMS, VMU and DICOM."""
+    suffix = path.suffix.lower()
+    if suffix == ".mrxs":
+        beside = path.with_suffix("").glob("*")
+    elif suffix in (".vms", ".vmu"):
+        beside = path.parent.glob(f"{glob.escape(path.stem)}*")
+    elif suffix == ".dcm":
+        beside = path.parent.glob("*.[dD][cC][mM]")
+    else:
+        return [path]
+    return [path, *sorted(other for other in beside if other.is_file() and other != path)]
 
 
 def slide_size(path: Path) -> tuple[int, int]:
@@ -104,6 +129,10 @@ def slide_size(path: Path) -> tuple[int, int]:
         return image_size(path)
     with open_slide(path) as slide:
         return slide.height, slide.width
+
+
+class _UnknownToOpenSlide(InputError):
+    """The file may be sound, but OpenSlide has no reader for it."""
 
 
 class _PlainImage:
@@ -134,7 +163,7 @@ class _WholeSlide:
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError as error:
-            raise InputError(
+            raise _UnknownToOpenSlide(
                 f"{path} is no whole slide that OpenSlide can read; give a tiled, pyramidal one."
             ) from error
         except (self._error, OSError) as error:
@@ -237,7 +266,7 @@ def _openslide(path: Path) -> Any:
     try:
         import openslide
     except ImportError as error:
-        raise InputError(
+        raise MissingReader(
             f"{path} is a whole slide, which OpenSlide reads; install it: pip install 'activessf[slides]', or in this "
             "folder pip install -e '.[slides]'."
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -82,6 +83,16 @@ def make_source(
     return Source(root, cells, tuple(sorted(slides)), classes, rare, common, dict(slide_groups or {}))
 
 
+def check_classification(source: Source) -> None:
+    """Check that there is something to tell apart.
+
+    Raises:
+        InputError: There is one class only.
+    """
+    if len(source.classes) < 2:
+        raise InputError(f"There is only one class, {source.classes[0]!r}; classification needs two at least.")
+
+
 def existing_folder(path: str | Path | None, option: str) -> Path:
     """The folder that an option names, absolute.
 
@@ -116,7 +127,16 @@ def images_below(root: Path, folder: str) -> list[str]:
     ]
     if not paths:
         raise InputError(f"{root / folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-    return sorted(path.relative_to(root).as_posix() for path in one_file_a_series(paths))
+    names = sorted(path.relative_to(root).as_posix() for path in one_file_a_series(paths))
+    usable = [name for name in names if name.isprintable() and name == name.strip()]
+    if len(usable) < len(names):
+        odd = next(name for name in names if name not in usable)
+        warnings.warn(
+            f"{len(names) - len(usable)} image(s) are left out, whose names tables can't hold (line breaks, outer "
+            f"spaces, broken characters); the first: {odd!a}. Rename them.",
+            stacklevel=2,
+        )
+    return usable
 
 
 def check_folder(folder: Path, content: str) -> None:
@@ -180,8 +200,6 @@ def _check_labels(labels: pd.Series[str], classes: Sequence[str], marked: Sequen
     empty = [name for name in classes if name not in set(labels)]
     if empty:
         raise InputError(f"No labeled cell of class {_few(empty)}; add some or take it out of data.classes.")
-    if len(classes) < 2:
-        raise InputError(f"There is only one class, {classes[0]!r}; classification needs two at least.")
     stray = sorted(set(marked) - set(classes))
     if stray:
         raise InputError(f"data.rare and data.common name {_few(stray)}, which is no class.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -23,7 +25,9 @@ from activessf.regions.calibration import LabeledField, LabelKind, agreement_of,
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.matching import Agreement
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 _SHOWN = 6
 # Okabe and Ito's palette, which colour-blind people can tell apart; RGB.
 _FOUND, _MISSED, _FALSE = (0, 158, 115), (230, 159, 0), (213, 94, 0)
@@ -71,12 +75,21 @@ def calibrate(
         InputError: The name is taken or can't be one, or there are fewer than two fields with boxes.
     """
     path = _new_preset(name, presets)
+    if start.resolution is not None:
+        raise InputError(
+            f"regions.resolution={start.resolution} can't be calibrated with: sizes are found in pixels of the labeled "
+            "fields. Leave it away, and add the fields' resolution to the preset afterwards."
+        )
     fit, check = parted(cells, plan)
+    unread: dict[str, str] = {}
 
     def fields(names: Sequence[str], doing: str) -> Iterator[LabeledField]:
         """One after the other: there may be more of them than memory holds."""
         for image in tqdm(names, doing, unit="field", disable=None):
-            yield labeled_field(root, image, cells, plan.labels)
+            try:
+                yield labeled_field(root, image, cells, plan.labels)
+            except InputError as error:
+                unread[image] = str(error)
 
     found = calibrated(list(fields(fit, "reading")), start, plan.apart)
     figures = {
@@ -87,11 +100,14 @@ def calibrate(
         for part, own in (("fit", fit), ("check", check))
     }
     print(_table(figures, plan.labels), flush=True)
+    if unread:
+        log.warning("%d field(s) can't be read and are left out; %s", len(unread), next(iter(unread.values())))
     write_png(picture(list(fields(check[:_SHOWN], "drawing")), start, found, plan.apart), output / "check.png")
     settings = asdict(found)
     write_json(
         {
             "name": name,
+            "unread": unread,
             "fit": fit,
             "check": check,
             "plan": plan._asdict(),
@@ -170,6 +186,8 @@ def _new_preset(name: str, presets: Path) -> Path:
     if not _NAME.fullmatch(name):
         raise InputError(f"calibrate={name} can't be the name of a preset; use letters, digits and underscores.")
     path = presets / f"{name}.yaml"
+    if not os.access(presets if presets.is_dir() else presets.parent, os.W_OK):
+        raise InputError(f"{presets} can't be written, where the preset is to go; make it writable.")
     if path.exists():
         raise InputError(f"There is a preset {name} already ({path}); choose another name, or take the file away.")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -85,16 +86,18 @@ class RegionFilter:
         check_normalisation(self.normalisation, self.reference)
         check_stain_ranges(self.stain_ranges)
         self._check_types()
-        self._require("blur_kernel", self.blur_kernel >= 1 and self.blur_kernel % 2 == 1, "odd and at least 1")
-        self._require("blur_sigma", self.blur_sigma > 0, "greater than 0")
+        self._require("blur_kernel", 1 <= self.blur_kernel <= 99 and self.blur_kernel % 2 == 1, "odd and in 1..99")
+        self._require("blur_sigma", 0 < self.blur_sigma < math.inf, "greater than 0")
         self._require("num_colours", 1 <= self.num_colours <= 256, "in 1..256")
         self._require("merged_colours", 1 <= self.merged_colours <= self.num_colours, "in 1..num_colours")
-        self._require("closing", self.closing == 0 or (self.closing > 0 and self.closing % 2 == 1), "odd, or 0 for off")
+        self._require(
+            "closing", self.closing == 0 or (0 < self.closing < 1000 and self.closing % 2 == 1), "odd, or 0: off"
+        )
         self._require("min_size", self.min_size >= 1, "at least 1")
         self._require("max_size", self.max_size is None or self.max_size >= self.min_size, "null or at least min_size")
         self._require("min_fill_rate", 0 < self.min_fill_rate <= 1, "greater than 0 and at most 1")
         self._require("margin", self.margin >= 0, "0 or more")
-        self._require("resolution", self.resolution is None or self.resolution > 0, "null or greater than 0")
+        self._require("resolution", self.resolution is None or 0 < self.resolution < math.inf, "null or greater than 0")
         self._require("seed", 0 <= self.seed < 2**32, "in 0..4294967295")
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Region]:

@@ -121,15 +121,19 @@ def check_normalisation(method: str, reference: Reference | None) -> None:
     if method != "reinhard":
         return
     if (
-        reference is None
+        not isinstance(reference, dict)
         or set(reference) != {"mean", "std"}
-        or any(len(reference[key]) != 3 for key in ("mean", "std"))
+        or not all(_are_three_numbers(reference[key]) for key in ("mean", "std"))
         or min(reference["std"]) <= 0
     ):
         raise InputError(
             f"The normalisation reinhard needs a reference with mean and std (> 0) of L, a and b, found {reference}; "
             "set reference: {mean: [.., .., ..], std: [.., .., ..]}."
         )
+
+
+def _are_three_numbers(values: object) -> bool:
+    return isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)
 
 
 def _lab(image: NDArray[np.uint8]) -> NDArray[np.float32]:

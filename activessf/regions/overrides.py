@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -49,8 +49,11 @@ def read_overrides(
             f"there are image, {_PRESET}, {', '.join(sorted(known))}."
         )
     filters: dict[str, RegionFilter] = {}
-    for row in pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").to_dict("records"):
-        named = fnmatched(str(row["image"]).strip(), slides)
+    every = dict.fromkeys(slides)
+    for row in pd.read_csv(  # as text, since values are YAML
+        path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+    ).to_dict("records"):
+        named = fnmatched(str(row["image"]).strip(), every)
         if not named:
             raise InputError(f"{path} names {row['image']!r}, which is no slide and matches none; correct the path.")
         for slide in named:
@@ -58,20 +61,21 @@ def read_overrides(
     return filters
 
 
-def fnmatched(pattern: str, slides: Sequence[str]) -> list[str]:
+def fnmatched(pattern: str, slides: Collection[str]) -> list[str]:
     """The slides that a path or pattern names; a path that is there as it is written is no pattern."""
-    return [pattern] if pattern in set(slides) else [slide for slide in slides if fnmatchcase(slide, pattern)]
+    return [pattern] if pattern in slides else [slide for slide in slides if fnmatchcase(slide, pattern)]
 
 
 def _overridden(
     region_filter: RegionFilter, row: Mapping[str, Any], preset: Callable[[str], RegionFilter], path: Path
 ) -> RegionFilter:
     given = {str(key): str(value).strip() for key, value in row.items() if key != "image" and str(value).strip()}
-    if _PRESET in given:
-        region_filter = preset(given.pop(_PRESET))
     try:
+        if _PRESET in given:
+            region_filter = preset(given.pop(_PRESET))
         return replace(region_filter, **{key: yaml.safe_load(value) for key, value in given.items()})
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}, in the row of {row['image']!r}: a value can't be read ({error}).") from error
     except InputError as error:
         raise InputError(f"{path}, in the row of {row['image']!r}: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}, in the row of {row['image']!r}: a value can't be read ({reason}).") from error

@@ -19,7 +19,7 @@ import cv2
 from tqdm import tqdm
 
 from activessf.artifacts import file_fingerprint, fingerprint
-from activessf.data.slide_files import open_slide
+from activessf.data.slide_files import MissingReader, files_of_slide, open_slide
 from activessf.errors import InputError
 from activessf.manifests import FAILURES, REGIONS, REJECTED, SLIDES, write_json
 from activessf.regions.filtering import RegionFilter
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 VERSION = 3
 
 _CROPS = "crops"
+_LONGEST_PREFIX = 60  # characters: a file's name may have 255 bytes
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -131,7 +132,7 @@ def search_shard(search: Search, slides: Sequence[str], shard: int, num_shards: 
 
 
 def crop_prefixes(images: Iterable[str]) -> dict[str, str]:
-    """What the names of each image's crops begin with: its stem, numbered where several images share one.
+    """What the names of each image's crops begin with: its stem, cut if long, numbered where several images share one.
 
     Args:
         images: Paths, in any order.
@@ -141,12 +142,14 @@ def crop_prefixes(images: Iterable[str]) -> dict[str, str]:
     """
     prefixes: dict[str, str] = {}
     taken: set[str] = set()
+    numbers: dict[str, int] = {}
     for image in sorted(set(images)):
-        stem = prefix = PurePath(image).stem
-        number = 1
+        stem = prefix = PurePath(image).stem[:_LONGEST_PREFIX]
+        number = numbers.get(stem.casefold(), 1)
         while prefix.casefold() in taken:
             number += 1
             prefix = f"{stem}-{number}"
+        numbers[stem.casefold()] = number
         taken.add(prefix.casefold())
         prefixes[image] = prefix
     return prefixes
@@ -171,27 +174,39 @@ def _searched(search: Search, slides: Sequence[str], num_workers: int) -> Iterat
 def _search(search: Search, slide: str) -> _Outcome:
     path = search.root / slide
     try:
-        key = file_fingerprint(path)
+        key = _key(path)
+        store = search.store_of(slide)
+        if store.load(key) is not None:
+            return _Outcome(slide, key, None, True)
+        return _Outcome(slide, key, _failure(search, slide, key, store), False)
     except OSError as error:
-        return _Outcome(
-            slide, "", f"The image {path} can't be opened ({error.strerror}); check the path and the rights.", False
-        )
-    store = search.store_of(slide)
-    if store.load(key) is not None:
-        return _Outcome(slide, key, None, True)
+        if error.errno in _NO_ROOM:
+            raise
+        return _Outcome(slide, "", f"The image {path} can't be opened ({error.strerror}); check the path.", False)
+
+
+def _key(path: Path) -> str:
+    """What the slide's files hold."""
+    return fingerprint([[file.name, file_fingerprint(file)] for file in files_of_slide(path)])
+
+
+def _failure(search: Search, slide: str, key: str, store: SlideStore) -> str | None:
+    """Search a slide and keep the result; why that can't be done."""
+    path = search.root / slide
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(open_slide(path))
             found = find_in_slide(opened, search.filter_of(slide), search.tiling)
+            if _key(path) != key:
+                return f"The image {path} has changed while it was read; give the command again."
             # Whole slides have many regions, so these are cut while they are written; plain images can't fail here.
             crops = (opened.read(*region[:4]) for region in found.regions)
-            result = SlideResult(opened.width, opened.height, opened.resolution, found)
-            _save(store, key, result, crops)
+            _save(store, key, SlideResult(opened.width, opened.height, opened.resolution, found), crops)
         except (InputError, cv2.error, MemoryError) as error:  # one odd slide must not cost the other thousands
-            if isinstance(error, _NoRoom):
+            if isinstance(error, (_NoRoom, MissingReader)):
                 raise
-            return _Outcome(slide, key, str(error) or type(error).__name__, False)
-    return _Outcome(slide, key, None, False)
+            return str(error) or type(error).__name__
+    return None
 
 
 def _died(slide: str) -> _Outcome:

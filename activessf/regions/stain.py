@@ -78,6 +78,8 @@ def check_stain_ranges(ranges: Sequence[StainRange]) -> None:
     Raises:
         InputError: There are none, or one lacks a key, has one too many or bounds that no pixel can have.
     """
+    if not isinstance(ranges, list | tuple):
+        raise InputError(f"stain_ranges is {ranges!r}; it must be a list of ranges with name, hue, saturation, value.")
     if not ranges:
         raise InputError("The list stain_ranges is empty, so no pixel can be stained; give at least one range.")
     for stain in ranges:

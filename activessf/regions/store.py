@@ -62,6 +62,8 @@ class SlideStore:
     def load(self, key: str) -> SlideResult | None:
         """A slide's result; None where there is none, or one that a power cut has damaged, which is taken away."""
         folder = self.folder(key)
+        if not folder.is_dir():
+            return None  # folders appear whole: one that appears from here on is another process's
         try:
             result, sizes = _from_json(json.loads((folder / _RESULT).read_text(encoding="utf-8")))
             if sizes == [(folder / _crop_name(index)).stat().st_size for index in range(len(result.found.regions))]:

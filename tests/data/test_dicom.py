@@ -42,3 +42,13 @@ def test_a_source_lists_a_series_once_and_whole_slides_by_their_suffixes(tmp_pat
         (tmp_path / "slides" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "slides" / name).touch()
     assert images_below(tmp_path, "slides") == ["slides/1.dcm", "slides/a.svs", "slides/b.NDPI", "slides/c.mrxs"]
+
+
+def test_a_series_that_is_only_referred_to_is_not_the_files_own(tmp_path: Path) -> None:
+    """In a sequence of referenced series, which comes first, no study stands just before the series."""
+    files = [dicom(tmp_path / f"{name}.dcm", series) for name, series in (("a", "1.2.3"), ("b", "1.2.4"))]
+    referenced = b"\x08\x00\x15\x11SQ" + b"\x20\x00\x0e\x00UI" + (4).to_bytes(2, "little") + b"9.9\0"
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(content[:132] + referenced + content[132:])
+    assert one_file_a_series(files) == files

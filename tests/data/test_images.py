@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from activessf.data.images import crop, image_size, read_image, write_png
@@ -135,3 +136,12 @@ def test_crop_cuts_the_box_and_refuses_what_lies_outside() -> None:
 def test_written_png_reads_back(tmp_path: Path) -> None:
     write_png(PIXELS[1:4, 2:5], tmp_path / "a.png")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), PIXELS[1:4, 2:5])
+
+
+def test_sixteen_bit_colours_in_planes_are_refused_and_in_one_plane_read(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (20, 30, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "planes.tif", pixels.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    with pytest.raises(InputError, match="16-bit colours in separate planes"):
+        read_image(tmp_path / "planes.tif")
+    tifffile.imwrite(tmp_path / "one.tif", pixels, photometric="rgb")
+    assert np.abs(read_image(tmp_path / "one.tif") - pixels / 257).max() <= 1

@@ -277,3 +277,20 @@ def test_a_slide_without_coarse_levels_is_reduced_in_little_memory(tmp_path: Pat
         assert values == "60 70 225 205 210 90 40 160"
         figures.append(float(memory))
     assert figures[0] - figures[1] < 60, figures
+
+
+def test_a_large_plane_in_strips_is_read_whole(tmp_path: Path, whole: None) -> None:
+    tifffile.imwrite(tmp_path / "strips.tif", PIXELS, photometric="rgb", rowsperstrip=8)
+    with open_slide(tmp_path / "strips.tif") as slide:
+        assert slide.in_memory
+        np.testing.assert_array_equal(slide.read(0, 0, slide.width, slide.height), PIXELS)
+
+
+def test_a_small_file_that_states_a_huge_plane_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.svs"
+    tifffile.imwrite(path, np.zeros((256, 256, 3), np.uint8), tile=(256, 256), photometric="rgb", compression="zlib")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        for tag in ("ImageWidth", "ImageLength"):
+            file.pages[0].tags[tag].overwrite(100_000)
+    with pytest.raises(InputError, match="damaged or truncated"), open_slide(path):
+        pass

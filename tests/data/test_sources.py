@@ -1,3 +1,4 @@
+import os
 import re
 import time
 import warnings
@@ -19,7 +20,7 @@ from activessf.data.demo import DEMO_CLASSES
 from activessf.data.demo_source import demo_source
 from activessf.data.folder import folder_source
 from activessf.data.manifest import manifest_source
-from activessf.data.source import Source, make_source
+from activessf.data.source import Source, check_classification, images_below, make_source
 from activessf.errors import InputError
 from activessf.manifests import BOX, CELLS
 
@@ -42,7 +43,14 @@ def folder(root: Path | str | None, **changes: Any) -> Source:
 
 
 def manifest(root: Path | str | None, **changes: Any) -> Source:
-    arguments: dict[str, Any] = {"cells": "cells.csv", "slides": "slides", "classes": None, "rare": [], "common": []}
+    arguments: dict[str, Any] = {
+        "cells": "cells.csv",
+        "slides": "slides",
+        "box_size": None,
+        "classes": None,
+        "rare": [],
+        "common": [],
+    }
     return manifest_source(None if root is None else str(root), **(arguments | changes))
 
 
@@ -139,7 +147,7 @@ def test_names_of_classes_are_checked(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=re.escape(words)):
             make_source(tmp_path, cells, [], classes, rare)
     with pytest.raises(InputError, match="only one class, 'x'"):
-        make_source(tmp_path, cells.assign(label="x"), [], None)
+        check_classification(make_source(tmp_path, cells.assign(label="x"), [], None))
     with pytest.raises(InputError, match="holds no labeled cells"):
         make_source(tmp_path, cells[:0], [], None)
 
@@ -263,6 +271,30 @@ def test_a_manifest_with_boxes_groups_and_splits(table: Callable[..., Path]) -> 
     assert source.cells["group"].tolist() == ["007", "NA", ""] and source.cells["split"].tolist() == ["0", "1", "2"]
     assert source.cells[list(BOX)].to_numpy()[:2].tolist() == [[0, 1, 2, 3], [4, 1, 2.5, 3]]
     assert source.cells[list(BOX)].iloc[2].isna().all() and source.slides == ("slides/a.png", "slides/b.png")
+
+
+def test_centres_become_squares_that_lie_in_the_image(table: Callable[..., Path]) -> None:
+    root = table("image,label,x,y\nslides/a.png,x,5,4\nslides/b.png,y,0,0\nslides/a.png,y,7,7\n")
+    with Image.open(root / "slides/a.png") as image:
+        width, height = image.size
+    cells = manifest(root, box_size=4).cells
+    assert cells[["x", "y", "width", "height"]].to_numpy().tolist() == [
+        [min(3, width - 4), min(2, height - 4), 4, 4],
+        [0, 0, 4, 4],
+        [min(5, width - 4), min(5, height - 4), 4, 4],
+    ]
+    with pytest.raises(InputError, match="is not four numbers"):
+        manifest(root)
+    for wrong in (0, 2.5, "a"):
+        with pytest.raises(InputError, match="data.box_size"):
+            manifest(root, box_size=wrong)
+
+
+def test_images_that_tables_can_not_name_are_left_out_and_counted(tmp_path: Path) -> None:
+    for name in ("a.png", " lead.png", "line\rbreak.png", os.fsdecode(b"latin\xe9.png")):
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"3 image\(s\) are left out, whose names tables can't hold"):
+        assert images_below(tmp_path, ".") == ["a.png"]
 
 
 def test_labels_stay_text(table: Callable[..., Path]) -> None:

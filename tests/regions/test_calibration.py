@@ -209,3 +209,19 @@ def test_a_few_chula_fields_are_enough_for_red_cells(chula: Path) -> None:
     source = chula_rbc12_source(str(chula), "images", "labels", 80, types, [], [])
     recall, _ = from_public_data(source, Plan("points", 5, 0.3, 80, 0), 40)
     assert recall >= 0.9
+
+
+def test_a_field_that_can_not_be_read_is_left_out(
+    root: tuple[Path, pd.DataFrame], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, cells = root
+    fit, check = parted(cells, PLAN)
+    (folder / check[0]).write_bytes(b"no image")
+    calibrate(folder, cells, PAPER, PLAN, "mine", tmp_path / "presets", tmp_path)
+    assert json.loads((tmp_path / "calibration.json").read_text())["figures"]["check"]["after"]["fields"] == 2
+    assert "1 field(s) can't be read" in caplog.text
+
+
+def test_sizes_for_a_resolution_are_not_calibrated(root: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="regions.resolution=0.25 can't be calibrated with"):
+        calibrate(*root, replace(PAPER, resolution=0.25), PLAN, "mine", tmp_path / "presets", tmp_path)

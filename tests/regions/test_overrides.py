@@ -45,6 +45,9 @@ def test_a_list_of_stain_ranges_can_be_given(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("image,min_sise\na/1.png,3\n", "column 'min_sise', which is no setting"),
+        ("image,stain_ranges\na/1.png,5\n", "stain_ranges is 5"),
+        ("image,min_size\na/1.png,2001-02-30\n", "row of 'a/1.png': a value can't be read"),
+        ("image,regions\na/1.png,none_such\n", "row of 'a/1.png': There is no preset 'none_such'"),
         ("image,min_size\nc/1.png,3\n", "names 'c/1.png', which is no slide"),
         ("image,min_size\na/1.png,big\n", "row of 'a/1.png': The region filter's min_size is 'big'"),
         ("image,max_size\na/1.png,9\n", "max_size is 9"),
@@ -56,3 +59,8 @@ def test_a_list_of_stain_ranges_can_be_given(tmp_path: Path) -> None:
 def test_a_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         overrides(tmp_path, text)
+
+
+def test_spaces_after_commas_and_columns_in_another_order_do_no_harm(tmp_path: Path) -> None:
+    filters = overrides(tmp_path, "regions, image, min_size\nwhite_cells, a/1.png, 44\n")
+    assert (filters["a/1.png"].min_size, filters["a/1.png"].closing) == (44, 9)

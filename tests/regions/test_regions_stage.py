@@ -1,8 +1,10 @@
 import errno
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,3 +240,59 @@ def test_settings_of_a_slide_of_its_own_are_used_for_it_alone(slides: Path, tmp_
     (tmp_path / "output").mkdir()
     find_regions(search(slides, tmp_path / "store", **own), ["a/one.png", "b/one.png"], tmp_path / "output", 0)
     assert set(read_table(tmp_path / "output" / "regions.csv", REGIONS)["image"]) == {"a/one.png"}
+
+
+def test_many_slides_of_one_long_name_have_short_crops_of_their_own() -> None:
+    images = [f"{number}/{'x' * 240}.png" for number in range(3000)]
+    prefixes = crop_prefixes(images)
+    assert len(set(prefixes.values())) == 3000 and max(map(len, prefixes.values())) <= 65
+
+
+def test_a_slide_that_changes_while_it_is_read_is_not_kept_under_its_old_name(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = stage.find_in_slide
+
+    def replaced_meanwhile(*arguments: Any) -> Any:
+        found = usual(*arguments)
+        slide((150, 10, 90, 90)).save(slides / "a.png")
+        return found
+
+    slide((10, 10, 90, 90)).save(slides / "a.png")
+    monkeypatch.setattr(stage, "find_in_slide", replaced_meanwhile)
+    with pytest.raises(InputError, match="has changed while it was read"):
+        run(slides, ["a.png"], tmp_path / "first")
+    monkeypatch.setattr(stage, "find_in_slide", usual)
+    regions = read_table(run(slides, ["a.png"], tmp_path / "second") / "regions.csv", REGIONS)
+    assert regions["x"].tolist() == [pytest.approx(150, abs=2)]
+
+
+def test_equal_samples_of_large_files_do_not_make_slides_equal(slides: Path, tmp_path: Path) -> None:
+    """Uncompressed, of one size, and alike but for a cell in the one or the other place."""
+    for name, x in (("a.bmp", 50), ("b.bmp", 900)):
+        image = Image.new("RGB", (1200, 1000), "white")
+        image.paste((60, 20, 120), (x, 400, x + 90, 490))
+        image.paste("black", (600, 700, 620, 720))  # so that min-max leaves the colours as they are
+        image.save(slides / name)
+    regions = read_table(run(slides, ["a.bmp", "b.bmp"], tmp_path / "output") / "regions.csv", REGIONS)
+    assert regions.groupby("image")["x"].min().tolist() == [pytest.approx(50, abs=2), pytest.approx(900, abs=2)]
+
+
+def test_a_reader_that_is_not_installed_stops_the_run(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (slides / "a.svs").write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    with pytest.raises(InputError, match="OpenSlide reads; install it"):
+        run(slides, ["a.svs", "empty.png"], tmp_path / "output")
+
+
+def test_files_beside_a_slide_are_a_part_of_it(tmp_path: Path) -> None:
+    for name in ("a.mrxs", "a/Data0.dat", "b.mrxs", "c.dcm", "d.dcm", "e.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    before = {name: stage._key(tmp_path / name) for name in ("a.mrxs", "b.mrxs", "c.dcm", "e.png")}
+    (tmp_path / "a/Data0.dat").write_bytes(b"2")
+    (tmp_path / "d.dcm").write_bytes(b"2")
+    after = {name: stage._key(tmp_path / name) for name in before}
+    assert [name for name in before if before[name] != after[name]] == ["a.mrxs", "c.dcm"]
