@@ -24,10 +24,11 @@ from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerpri
 from activessf.configuration import CONF, build, check_settings, plain, region_settings, without
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
-from activessf.data.slides import SLIDES_FILE, check_slides
-from activessf.data.source import Source
+from activessf.data.slide_files import files_of_slide
+from activessf.data.slides import FAILURES_FILE, SLIDES_FILE, check_slides
+from activessf.data.source import Source, check_classification
 from activessf.errors import InputError
-from activessf.manifests import CELLS, FOLDS, REGIONS, read_table, write_table
+from activessf.manifests import CELLS, FAILURES, FOLDS, REGIONS, read_table, write_table
 from activessf.regions.calibration_stage import Plan, calibrate
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.overrides import read_overrides
@@ -48,7 +49,7 @@ REGIONS_FILE = "regions.csv"
 FEATURES_FILE = "features.npy"
 
 # Raised when the result of a stage changes for the same inputs.
-VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 2, "selection": 1}
+VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 2, "selection": 2}
 
 _NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
 
@@ -101,6 +102,8 @@ class Preparation:
             "seed": self.seed,
         }
 
+        check_classification(self.source)
+
         def make(folder: Path) -> None:
             cells = read_table(self.cells.obtain() / CELLS_FILE, [*CELLS, "crop"])
             table = assign_folds(cells, self.config.data.num_folds, self.seed)
@@ -114,9 +117,18 @@ class Preparation:
         return read_table(self.folds.obtain() / FOLDS_FILE, FOLDS)
 
     @cached_property
+    def _slide_files(self) -> str:
+        """What the files of the slides hold, those beside them that they can't be read without included."""
+        root = self.source.root
+        names = [
+            path.relative_to(root).as_posix() for slide in self.source.slides for path in files_of_slide(root / slide)
+        ]
+        return files_fingerprint(root, names)
+
+    @cached_property
     def slides_identity(self) -> str:
         """What a fold's unlabeled pool depends on besides the folds: the slides, and which groups they are known by."""
-        files = files_fingerprint(self.source.root, self.source.slides)
+        files = self._slide_files
         return fingerprint([files, dict(self.source.slide_groups)])
 
     @cached_property
@@ -124,7 +136,7 @@ class Preparation:
         """Which slides can be read, for pretraining on whole slides."""
         inputs = {
             "version": VERSIONS["slides"],
-            "slides": files_fingerprint(self.source.root, self.source.slides),
+            "slides": self._slide_files,
         }
         return self.artifact(
             "slides",
@@ -142,7 +154,7 @@ class Preparation:
             "filter": plain(self.config.regions),
             "overrides": self.overrides,
             "tiling": asdict(search.tiling),
-            "slides": files_fingerprint(self.source.root, self.source.slides),
+            "slides": self._slide_files,
         }
 
         def make(folder: Path) -> None:
@@ -150,6 +162,19 @@ class Preparation:
             find_regions(search, self.source.slides, folder, self.num_workers)
 
         return self.artifact("regions", self.config.data.name, inputs, make)
+
+    def check_strict(self) -> None:
+        """Refuse regions that an earlier run has found without some of the slides, if `strict` is set.
+
+        Raises:
+            InputError: Names the first slide that could not be read.
+        """
+        if self.config.strict:
+            failures = read_table(self.regions.folder / FAILURES_FILE, FAILURES)
+            if len(failures):
+                raise InputError(
+                    f"{len(failures)} slide(s) could not be read, and strict=true; the first: {failures['reason'][0]}"
+                )
 
     @cached_property
     def quality(self) -> Artifact:
@@ -312,13 +337,13 @@ class Preparation:
         self.extractor.check_unseen(training_and_test(self.labeled, self.fold)[1])
         cells, own = self._feature_rows(self.cells, CELLS_FILE, labeled)
         regions, rows = self._feature_rows(self.regions, REGIONS_FILE, candidates)
-        known: Rows = np.load(cells, mmap_mode="r", allow_pickle=False)[own]
-        everything: Rows = np.load(regions, mmap_mode="r", allow_pickle=False)
-        transform = self.extractor.transform.fit(known, everything, rows, self.seed)
-        del everything
+        known: Rows = np.concatenate(list(chosen_rows(cells, own)))
+        transform = self.extractor.transform.fit(
+            known, lambda some: np.concatenate(list(chosen_rows(regions, some))), rows, self.seed
+        )
         with TemporaryDirectory(dir=scratch) as folder:
             path = Path(folder) / FEATURES_FILE
-            write_features(chosen_rows(regions, rows, transform), len(rows), path)
+            write_features(map(transform, chosen_rows(regions, rows)), len(rows), path)
             yield transform(known), np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _feature_rows(self, part: Artifact, table: str, crops: pd.Series[str]) -> tuple[Path, NDArray[np.intp]]:

@@ -65,16 +65,19 @@ def test_features_are_finite_in_order_and_not_normalised(paths: list[Path]) -> N
     np.testing.assert_allclose(PACKAGED(paths[::-1], 0, "")[::-1], found, atol=1e-4)
 
 
-def test_features_repeat_to_the_bit_for_every_number_of_workers(paths: list[Path]) -> None:
-    found = PACKAGED(paths, 0, "")
-    np.testing.assert_array_equal(PACKAGED(paths, 0, ""), found)
-    np.testing.assert_array_equal(PACKAGED(paths, 2, ""), found)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_features_repeat_to_the_bit_for_every_number_of_workers(
+    paths: list[Path], checkpoint: Path, precision: str
+) -> None:
+    extractor = extractor_of("resnet18", checkpoint, precision=precision)
+    np.testing.assert_array_equal(extractor(paths, 2, ""), extractor(paths, 0, ""))
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_the_batch_size_has_no_influence_but_rounding(paths: list[Path], batch_size: int) -> None:
-    found = replace(PACKAGED, batch_size=batch_size)(paths, 0, "")
-    np.testing.assert_allclose(found, PACKAGED(paths, 0, ""), rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_the_batch_size_has_no_influence_but_rounding(paths: list[Path], checkpoint: Path, batch_size: int) -> None:
+    base = extractor_of("resnet18", checkpoint)
+    found = replace(base, batch_size=batch_size)(paths, 0, "")
+    np.testing.assert_allclose(found, base(paths, 0, ""), rtol=1e-4, atol=1e-4)
 
 
 def test_features_draw_no_random_numbers_of_the_run(paths: list[Path], checkpoint: Path) -> None:
