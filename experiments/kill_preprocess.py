@@ -345,7 +345,7 @@ def named_semaphores(process: int) -> list[Path]:
         return []
     inodes = {int(inode) for inode in re.findall(r"(\d+)\s+/dev/shm/sem\.", maps)}
     with os.scandir("/dev/shm") as entries:
-        return [Path(entry) for entry in entries if entry.name.startswith("sem.mp-") and entry.inode() in inodes]
+        return [Path(entry) for entry in entries if entry.name.startswith("sem.") and entry.inode() in inodes]
 
 
 def undisturbed(root: Path, output: Path, num_workers: int) -> dict[str, bytes]:
