@@ -24,6 +24,7 @@ SHARD_BYTES = 2**26
 BLOCK_ROWS = 1024
 _KEYS, _FEATURES = ".keys.npy", ".features.npy"
 _KEY_BYTES = 32
+_KEY_TYPE = f"S{_KEY_BYTES}"  # all are of full length, so that zeros at their ends do no harm
 
 
 def crop_key(path: Path) -> bytes:
@@ -50,12 +51,19 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._shards: list[Path] = []
-        self._places: dict[bytes, tuple[int, int]] = {}  # shard, row
+        # Arrays, since a dictionary of a million keys takes hundreds of megabytes.
+        self._keys = np.empty(0, _KEY_TYPE)  # sorted
+        self._places = np.empty((0, 2), np.int64)  # shard and row of each
         self._look()
 
-    def __contains__(self, key: bytes) -> bool:
-        """Whether the features of a crop are here."""
-        return key in self._places
+    def has(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Whether the features of each crop are here, (n,)."""
+        if not len(self._keys):
+            return np.zeros(len(keys), bool)
+        wanted = np.array(keys, _KEY_TYPE)
+        nearest = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        found: NDArray[np.bool_] = self._keys[nearest] == wanted
+        return found
 
     def complete(self, paths: Sequence[Path], keys: Sequence[bytes], compute: Compute) -> None:
         """Compute and keep the features of those crops that are not here yet.
@@ -68,7 +76,7 @@ class FeatureStore:
         Raises:
             InputError: `compute` refuses a file.
         """
-        missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in self}
+        missing = {key: path for key, path, here in zip(keys, paths, self.has(keys), strict=True) if not here}
         if not missing:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -85,11 +93,12 @@ class FeatureStore:
     def blocks(self, keys: Sequence[bytes]) -> Iterator[Rows]:
         """The features of crops in the order of their keys, a block at a time.
 
-        Raises:
-            KeyError: A crop's features are not here.
+        All of them must be here, see `complete`.
         """
         for start in range(0, len(keys), BLOCK_ROWS):
-            places = np.array([self._places[key] for key in keys[start : start + BLOCK_ROWS]])
+            wanted = keys[start : start + BLOCK_ROWS]
+            assert self.has(wanted).all()
+            places = self._places[np.searchsorted(self._keys, np.array(wanted, _KEY_TYPE))]
             parts = {int(shard): self._rows(int(shard), places) for shard in np.unique(places[:, 0])}
             block = np.empty((len(places), next(iter(parts.values())).shape[1]), np.float32)
             for shard, rows in parts.items():
@@ -115,6 +124,7 @@ class FeatureStore:
 
     def _look(self) -> None:
         """Find the shards that are there; one that a power cut has damaged is as good as none."""
+        found, places = [self._keys], [self._places]
         for path in sorted(self._folder.glob(f"[!.]*{_KEYS}")):
             shard = path.with_name(path.name.removesuffix(_KEYS) + _FEATURES)
             if shard in self._shards:
@@ -127,8 +137,12 @@ class FeatureStore:
             if keys.shape != (len(features), _KEY_BYTES) or features.ndim != 2:
                 continue
             self._shards.append(shard)
-            number = len(self._shards) - 1
-            self._places.update((key.tobytes(), (number, row)) for row, key in enumerate(keys))
+            found.append(np.ascontiguousarray(keys).view(_KEY_TYPE).ravel())
+            number = np.full(len(keys), len(self._shards) - 1)
+            places.append(np.stack([number, np.arange(len(keys))], axis=1))
+        # Of a crop that two processes have computed, either will do.
+        self._keys, first = np.unique(np.concatenate(found), return_index=True)
+        self._places = np.concatenate(places)[first]
 
 
 def write_features(blocks: Iterable[Rows], num_rows: int, path: Path) -> None:

@@ -108,6 +108,16 @@ def test_two_that_fill_one_store_at_once_do_no_harm(tmp_path: Path, paths: list[
         np.testing.assert_array_equal(rows(opened, paths), [expected(path) for path in paths])
 
 
+def test_keys_that_end_with_zeros_are_told_apart(tmp_path: Path, paths: list[Path]) -> None:
+    keys = [bytes(32), b"\1" + bytes(31), bytes(31) + b"\1", b"\1" + bytes(30) + b"\1"]
+    store = FeatureStore(tmp_path / "store")
+    assert not store.has(keys).any()
+    store.complete(paths[:3], keys[:3], Computed())
+    assert store.has(keys).tolist() == [True, True, True, False]
+    found = np.concatenate(list(store.blocks([keys[2], keys[0], keys[1]])))
+    np.testing.assert_array_equal(found, [expected(paths[index]) for index in (2, 0, 1)])
+
+
 @pytest.mark.parametrize("damage", ["cut features", "cut keys", "no features", "fewer keys"])
 def test_a_damaged_shard_is_as_good_as_none(tmp_path: Path, paths: list[Path], damage: str) -> None:
     folder = tmp_path / "store"
