@@ -191,7 +191,6 @@ class Preparation:
                 list(settings.slides),
                 settings.num_fields,
                 settings.num_crops,
-                self.seed,
             )
 
         return self.artifact("quality", self.config.data.name, inputs, make)

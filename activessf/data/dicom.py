@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 DICOM_SUFFIX = ".dcm"
@@ -33,6 +34,15 @@ def one_file_a_series(paths: Iterable[Path]) -> list[Path]:
     return kept
 
 
+def files_of_series(path: Path) -> list[Path]:
+    """All files of a file's series, itself included; itself alone where it names none."""
+    series = _series(path)
+    if series is None:
+        return [path]
+    return [other for other in sorted(path.parent.glob("*.[dD][cC][mM]")) if _series(other) == series]
+
+
+@cache  # a folder may hold thousands of files, and each of them is asked for all
 def _series(path: Path) -> bytes | None:
     """The identifier of a file's series; None where there is none."""
     try:

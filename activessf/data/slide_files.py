@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from activessf.data.dicom import DICOM_SUFFIX, files_of_series
 from activessf.data.images import crop, image_size, read_image
 from activessf.errors import InputError
 
@@ -112,8 +113,8 @@ def files_of_slide(path: Path) -> list[Path]:
         beside = path.with_suffix("").glob("*")
     elif suffix in (".vms", ".vmu"):
         beside = path.parent.glob(f"{glob.escape(path.stem)}*")
-    elif suffix == ".dcm":
-        beside = path.parent.glob("*.[dD][cC][mM]")
+    elif suffix == DICOM_SUFFIX:
+        return files_of_series(path)
     else:
         return [path]
     return [path, *sorted(other for other in beside if other.is_file() and other != path)]

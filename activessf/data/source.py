@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
+import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,15 +129,19 @@ def images_below(root: Path, folder: str) -> list[str]:
     if not paths:
         raise InputError(f"{root / folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     names = sorted(path.relative_to(root).as_posix() for path in one_file_a_series(paths))
-    usable = [name for name in names if name.isprintable() and name == name.strip()]
-    if len(usable) < len(names):
-        odd = next(name for name in names if name not in usable)
+    odd = [name for name in names if not _in_tables(name)]
+    if odd:
         warnings.warn(
-            f"{len(names) - len(usable)} image(s) are left out, whose names tables can't hold (line breaks, outer "
-            f"spaces, broken characters); the first: {odd!a}. Rename them.",
+            f"{len(odd)} image(s) are left out, whose names tables can't hold (line breaks, outer spaces, broken "
+            f"characters); the first: {odd[0]!a}. Rename them.",
             stacklevel=2,
         )
-    return usable
+    return [name for name in names if _in_tables(name)]
+
+
+def _in_tables(name: str) -> bool:
+    """Whether a name comes back from a CSV file as it went in: no control character, half a character, outer space."""
+    return name == name.strip() and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def check_folder(folder: Path, content: str) -> None:

@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from tqdm import tqdm
 
@@ -24,6 +23,7 @@ from activessf.evaluation.runs import Run, collect_runs, marked_classes, union_o
 from activessf.evaluation.sections import Section, file_name, split_into_sections
 from activessf.evaluation.tables import METRIC_TITLES, Table, comparisons_table, overall_table, per_class_table
 from activessf.manifests import write_table, write_text
+from activessf.templates import templates
 
 _OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
 _TEMPLATE = "report.html.jinja"
@@ -247,14 +247,7 @@ def _seconds(seconds: Mapping[str, float | None]) -> str:
 
 
 def _page(sections: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
-    # autoescape for every template: titles, labels and file names come from the user's data.
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return environment.get_template(_TEMPLATE).render(sections=sections, notes=notes, made=made, version=__version__)
 

@@ -50,7 +50,7 @@ def in_order(
     rest = iter(items)
     try:
         for item in rest:
-            waiting.append((item, pool.submit(process, item)))
+            waiting.append((item, _submitted(pool, process, item)))
             if len(waiting) < _AHEAD * num_workers:
                 continue
             if _broken(waiting[0][1]):
@@ -82,6 +82,16 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _submitted(pool: ProcessPoolExecutor, process: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """The item's future; where a process has died before the pool could take the item, one that says so."""
+    try:
+        return pool.submit(process, item)
+    except BrokenProcessPool as error:
+        refused: Future[Result] = Future()
+        refused.set_exception(error)
+        return refused
 
 
 def _broken(future: Future[Result]) -> bool:

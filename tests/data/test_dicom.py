@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from activessf.data.dicom import one_file_a_series
+from activessf.data.dicom import files_of_series, one_file_a_series
 from activessf.data.source import images_below
 
 
@@ -52,3 +52,11 @@ def test_a_series_that_is_only_referred_to_is_not_the_files_own(tmp_path: Path) 
         content = path.read_bytes()
         path.write_bytes(content[:132] + referenced + content[132:])
     assert one_file_a_series(files) == files
+
+
+def test_the_files_of_a_series_are_those_of_its_folder_that_name_it(tmp_path: Path) -> None:
+    levels = [dicom(tmp_path / f"{name}.dcm", "1.2.3") for name in ("a", "c")]
+    other = dicom(tmp_path / "b.dcm", "1.2.4")
+    (tmp_path / "d.dcm").touch()
+    assert files_of_series(levels[1]) == levels and files_of_series(other) == [other]
+    assert files_of_series(tmp_path / "d.dcm") == [tmp_path / "d.dcm"]

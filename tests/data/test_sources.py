@@ -291,10 +291,11 @@ def test_centres_become_squares_that_lie_in_the_image(table: Callable[..., Path]
 
 
 def test_images_that_tables_can_not_name_are_left_out_and_counted(tmp_path: Path) -> None:
-    for name in ("a.png", " lead.png", "line\rbreak.png", os.fsdecode(b"latin\xe9.png")):
+    narrow = "at 3.05\u202fPM.png"  # macOS writes such spaces
+    for name in ("a.png", narrow, " lead.png", "line\rbreak.png", os.fsdecode(b"latin\xe9.png")):
         (tmp_path / name).touch()
     with pytest.warns(UserWarning, match=r"3 image\(s\) are left out, whose names tables can't hold"):
-        assert images_below(tmp_path, ".") == ["a.png"]
+        assert images_below(tmp_path, ".") == ["a.png", narrow]
 
 
 def test_labels_stay_text(table: Callable[..., Path]) -> None:

@@ -288,11 +288,12 @@ def test_a_reader_that_is_not_installed_stops_the_run(
 
 
 def test_files_beside_a_slide_are_a_part_of_it(tmp_path: Path) -> None:
+    series = b"\x20\x00\x0d\x00UI\x02\x001\0\x20\x00\x0e\x00UI\x02\x002\0"
     for name in ("a.mrxs", "a/Data0.dat", "b.mrxs", "c.dcm", "d.dcm", "e.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"1")
+        (tmp_path / name).write_bytes(series)
     before = {name: stage._key(tmp_path / name) for name in ("a.mrxs", "b.mrxs", "c.dcm", "e.png")}
     (tmp_path / "a/Data0.dat").write_bytes(b"2")
-    (tmp_path / "d.dcm").write_bytes(b"2")
+    (tmp_path / "d.dcm").write_bytes(series + b"pixels")
     after = {name: stage._key(tmp_path / name) for name in before}
     assert [name for name in before if before[name] != after[name]] == ["a.mrxs", "c.dcm"]

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def fallback(item: int) -> int:
 def test_a_process_that_dies_costs_its_item_alone(num_workers: int) -> None:
     results = list(in_order(partial(squared, 1000), range(40), num_workers, fallback))
     assert results == [-7 if item == 7 else item * item for item in range(40)]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_items_that_a_broken_pool_refuses_are_not_lost(num_workers: int) -> None:
+    def items() -> Iterator[int]:
+        yield from (7, 8)
+        time.sleep(2)  # the pool has broken by then
+        yield from range(9, 40)
+
+    results = list(in_order(partial(squared, 1000), items(), num_workers, fallback))
+    assert results == [-7, *(item * item for item in range(8, 40))]
 
 
 def test_results_come_in_order_without_processes_too() -> None:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -22,6 +21,7 @@ from activessf.regions.quality.contact_sheets import SHEETS, draw_sheets
 from activessf.regions.quality.gallery import choose_fields, draw_fields
 from activessf.regions.quality.results import FilterOf, Results, read_results
 from activessf.regions.quality.settings import filter_settings
+from activessf.templates import templates
 
 # Raised when the page or its pictures change for the same regions.
 VERSION = 1
@@ -96,14 +96,7 @@ def _rendered(
     root: Path,
     source: str,
 ) -> str:
-    # autoescape for every template: file names come from the user's data.
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     settings, own = filter_settings([*results.slides["image"], *results.failures["image"]], filter_of)
     return environment.get_template(_TEMPLATE).render(
         _totals(results),

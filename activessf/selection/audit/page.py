@@ -22,6 +22,7 @@ from activessf.selection.audit.figures import draw_map
 from activessf.selection.audit.findings import findings
 from activessf.selection.audit.sheets import SHEETS, draw_sheets
 from activessf.selection.audit.tables import mix_table, summary, truth_table
+from activessf.templates import templates
 
 # Raised when the audit changes for the same selection.
 VERSION = 1
@@ -127,14 +128,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def environment() -> jinja2.Environment:
     """The templates of this folder."""
-    # autoescape for every template: class and file names come from the user's data.
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     environment.filters["percent"] = lambda value: "-" if pd.isna(value) else f"{100 * value:.1f}"
     environment.filters["short"] = lambda value: "-" if pd.isna(value) else f"{value:.4g}"
     return environment
