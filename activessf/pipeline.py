@@ -137,8 +137,8 @@ class Pipeline:
     def _pretrain(self, images: list[Path], folder: Path) -> None:
         recipe, method = self.config.recipe.pretraining, self._method()
         ssl = self.config.ssl_method
-        method.optimization = self._optimization(recipe, len(images), ssl.betas, ssl.layer_decay)
-        pretrain(method, images, build(recipe.view), self._runner, self.config.ssl_method.name, folder)
+        method.optimization = self._optimization(recipe, len(images), ssl.betas, ssl.layer_decay, ssl.decay_vectors)
+        pretrain(method, images, build(ssl.view), self._runner, self.config.ssl_method.name, folder)
 
     def _method(self) -> SelfSupervisedMethod:
         seed_everything(self.seed, verbose=False)
@@ -220,7 +220,7 @@ class Pipeline:
         build(self.config.recipe.finetuning.view)
         if self.config.ssl_method.method is not None:
             self._method()
-            build(self.config.recipe.pretraining.view)
+            build(self.config.ssl_method.view)
             if self.prepared.needs_features:
                 self.prepared.extractor.identity()  # a checkpoint that is named must be there
 
@@ -260,6 +260,7 @@ class Pipeline:
         """What ran, for run.json."""
         summary = {} if pretrained is None else read_json(pretrained / SUMMARY_FILE)
         record = provenance()
+        record["choices"]["backbone"] = self.config.backbone.name  # which the choice may leave to the method
         if pretrained is None:
             record["choices"]["selection"] = "none"  # it had no part, whatever was chosen
         return {
@@ -295,7 +296,9 @@ class Pipeline:
             seed=self.seed,
         )
 
-    def _optimization(self, recipe: DictConfig, num_images: int, betas: Any, layer_decay: float) -> Optimization:
+    def _optimization(
+        self, recipe: DictConfig, num_images: int, betas: Any, layer_decay: float, decay_vectors: bool = False
+    ) -> Optimization:
         total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
         return Optimization(
             optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
@@ -308,6 +311,7 @@ class Pipeline:
                 num_images, recipe.batch_size, recipe.warmup_epochs, recipe.warmup_steps, total
             ),
             total_steps=total,
+            decay_vectors=decay_vectors,
         )
 
     @cached_property

@@ -27,7 +27,7 @@ from activessf.selection.features import FeatureExtractor
 # The others are for configuration files only.
 GROUPS = sorted(
     {path.parent.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml")}
-    - {".", "hydra/help", "selection/strategy"}
+    - {".", "hydra/help", "selection/strategy", "backbone/default"}
 )
 # A strategy is built without these, as in the pipeline.
 NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")

@@ -215,7 +215,9 @@ def test_layer_decay_and_accumulation_reach_the_training(outputs, demo):
     optimizer = method.configure_optimizers()["optimizer"]
     rates = {id(value): group["initial_lr"] for group in optimizer.param_groups for value in group["params"]}
     # four blocks: the patch embedding lies five layers below the top
-    assert rates[id(method.encoder.patch_embed.proj.weight)] == pytest.approx(0.5**5 * rates[id(method.mask_token)])
+    assert rates[id(method.encoder.patch_embed.proj.weight)] == pytest.approx(
+        0.5**5 * rates[id(method.decoder.mask_token)]
+    )
 
 
 def test_accumulated_gradients_keep_the_global_batch(tmp_path, demo):

@@ -17,7 +17,7 @@ from activessf.data.images import read_image
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Loader = DataLoader[Any]  # of batches (images (N, 3, size, size), targets (N,))
+Loader = DataLoader[Any]  # of batches (images (N, [V,] 3, size, size), targets (N,))
 View = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
@@ -30,7 +30,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
     Args:
         paths: The image files.
         targets: Class index of each, or None (then 0).
-        view: Makes the view, uint8 RGB (H, W, 3) -> uint8 RGB (size, size, 3).
+        view: Makes the view, uint8 RGB (H, W, 3) -> uint8 RGB (size, size, 3), or several of them, (V, size, size, 3).
         seed: Seed of the views.
         mean: Per-channel mean (RGB, range 0-1) that is subtracted.
         std: Per-channel deviation (RGB, range 0-1) that is divided by.
@@ -63,11 +63,11 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return len(self.paths)
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
-        """The normalised view, float32 RGB (3, size, size), and its target."""
+        """The normalised view, float32 RGB (3, size, size), or views, (V, 3, size, size), and its target."""
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
         values = (self.view(self._image(index), rng).astype(np.float32) - self._mean) / self._std
-        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))), self.targets[index]
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, -3))), self.targets[index]
 
     def _image(self, index: int) -> NDArray[np.uint8]:
         if index in self._cache:

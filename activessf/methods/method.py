@@ -28,10 +28,17 @@ class SelfSupervisedMethod(LightningModule):
         """The loss, a scalar.
 
         Args:
-            views: Normalised images, (N, 3, H, W).
+            views: Normalised images, (N, 3, H, W); for a method that compares views of an image, (N, 2, 3, H, W).
             progress: Share of the training that is done, 0-1.
         """
         raise NotImplementedError
+
+    def check_batch(self, batch_size: int) -> None:
+        """Check that a batch can be of so many images; most methods take any.
+
+        Raises:
+            InputError: It can't, and of how many it can be.
+        """
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one batch of views."""

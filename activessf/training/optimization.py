@@ -26,11 +26,12 @@ class Optimization:
         optimizer: Makes the optimiser of parameter groups, e.g. a partial `torch.optim.AdamW`.
         base_lr: Learning rate of a global batch of 256.
         batch_size: Global batch: devices x images per device x accumulated batches.
-        weight_decay: Of weights; biases and other vectors have none.
+        weight_decay: Of weights; biases and other vectors have none, unless `decay_vectors`.
         layer_decay: Factor by which the learning rate falls from layer to layer towards the input; 1 = none.
         min_lr: Learning rate at the end of the cosine, of the top layer.
         warmup_steps: Optimiser steps of linear warm-up from 0.
         total_steps: Optimiser steps in all.
+        decay_vectors: Whether weight decay is of vectors too (the published MoCo v3).
     """
 
     optimizer: Callable[..., Optimizer]
@@ -41,6 +42,7 @@ class Optimization:
     min_lr: float
     warmup_steps: int
     total_steps: int
+    decay_vectors: bool = False
 
     @property
     def peak_lr(self) -> float:
@@ -60,7 +62,9 @@ class Optimization:
             others: Named parameters of what stands on the encoder (decoder, projector); they have the full rate.
             undecayed: Names of encoder tensors without weight decay besides vectors.
         """
-        groups = parameter_groups(encoder, others, self.peak_lr, self.weight_decay, self.layer_decay, undecayed)
+        groups = parameter_groups(
+            encoder, others, self.peak_lr, self.weight_decay, self.layer_decay, undecayed, self.decay_vectors
+        )
         optimizer = self.optimizer(groups, lr=self.peak_lr)
         floor = self.min_lr / self.peak_lr
         schedule = LambdaLR(optimizer, lambda step: lr_factor(step, self.warmup_steps, self.total_steps, floor))
@@ -104,6 +108,7 @@ def parameter_groups(
     weight_decay: float,
     layer_decay: float,
     undecayed: Collection[str] = (),
+    decay_vectors: bool = False,
 ) -> list[dict[str, Any]]:
     """Parameters that train, grouped by learning rate and weight decay.
 
@@ -117,6 +122,7 @@ def parameter_groups(
         weight_decay: Of tensors with two dimensions and more.
         layer_decay: In (0, 1].
         undecayed: Names of encoder tensors without weight decay, whatever their dimensions.
+        decay_vectors: Whether tensors of one dimension have weight decay too.
 
     Raises:
         ValueError: A layer_decay outside (0, 1].
@@ -130,7 +136,7 @@ def parameter_groups(
     groups: dict[tuple[int, float], dict[str, Any]] = {}
     for layer, exempt, parameter in named:
         if parameter.requires_grad:
-            decay = 0.0 if exempt or parameter.ndim <= 1 else weight_decay
+            decay = 0.0 if exempt or parameter.ndim <= 1 and not decay_vectors else weight_decay
             rate = lr * layer_decay ** (top - layer)
             group = groups.setdefault((layer, decay), {"params": [], "lr": rate, "weight_decay": decay})
             group["params"].append(parameter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +35,9 @@ def pretrain(
     """
     dataset = runner.images(images, None, view)
     batch_size, steps = method.optimization.batch_size, method.optimization.total_steps
-    say_if_long(lambda views: method(views, 0.0), dataset, batch_size, steps, "Pretraining")
-    method.zero_grad()
+    method.check_batch(batch_size)
+    # Of a copy, since a step may leave traces: running statistics, a momentum network.
+    say_if_long(lambda views: copy.deepcopy(method)(views, 0.0), dataset, batch_size, steps, "Pretraining")
     log.info("Pretraining %s on %d images, %d steps.", name, len(images), steps)
     seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining")
     save_file({key: value.contiguous() for key, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE)
