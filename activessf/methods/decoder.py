@@ -72,7 +72,7 @@ class PixelDecoder(nn.Module):
             restore: Place of each patch in that order, (N, L); see `masking.Masking`.
         """
         tokens = self.embed(tokens)
-        prefix, kept = tokens.split([self.num_prefix_tokens, tokens.shape[1] - self.num_prefix_tokens], dim=1)
+        prefix, kept = tokens[:, : self.num_prefix_tokens], tokens[:, self.num_prefix_tokens :]
         N, L = restore.shape
         D = tokens.shape[-1]
         hidden = self.mask_token.expand(N, L - kept.shape[1], D).to(tokens.dtype)

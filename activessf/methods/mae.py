@@ -81,7 +81,8 @@ class MAE(SelfSupervisedMethod):
         prediction = self.decoder(self.decoder.restored(tokens, masking.restore))
         target = target_pixels(views, self.patch_size, self.norm_pix_loss)
         error = (prediction - target).square().mean(dim=-1)  # (N, L)
-        return (error * masking.mask).sum() / masking.mask.sum()
+        loss: Tensor = (error * masking.mask).sum() / masking.mask.sum()
+        return loss
 
     def encode(self, views: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Masking]:
         """Encode the patches that stay.
