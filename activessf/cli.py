@@ -125,7 +125,7 @@ def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
         raise
     except Exception as error:
         sentence = mistake(error)
-        if _in_sweep():
+        if in_sweep():
             _tell_failed_job(sentence)
         elif sentence is not None and not _full_errors():
             _fail(sentence, error)
@@ -362,7 +362,7 @@ def _fail(sentence: str, error: BaseException) -> NoReturn:
 
 
 def _refuse_a_sweep_as_one_run() -> None:
-    if not HydraConfig.initialized() or _in_sweep():
+    if not HydraConfig.initialized() or in_sweep():
         return
     params = HydraConfig.get().sweeper.get("params")
     if params:
@@ -372,7 +372,8 @@ def _refuse_a_sweep_as_one_run() -> None:
         )
 
 
-def _in_sweep() -> bool:
+def in_sweep() -> bool:
+    """Whether this job is one of a sweep (-m)."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 

@@ -87,6 +87,7 @@ def check_settings(config: DictConfig) -> None:
     _require(_is_integer(num_shards) and num_shards >= 1, "num_shards", num_shards, "be 1 or more")
     _require(isinstance(config.strict, bool), "strict", config.strict, "be true or false")
     _check_quality(config.quality)
+    _check_audit(config.audit)
     _check_calibration(config.calibration)
     fits = shard is None or _is_integer(shard) and 0 <= shard < num_shards
     _require(fits, "shard", shard, f"be null or 0 to {num_shards - 1} (num_shards - 1)")
@@ -109,6 +110,14 @@ def _check_quality(quality: DictConfig) -> None:
     slides = plain(quality.slides)
     named = isinstance(slides, list) and all(isinstance(slide, str) for slide in slides)
     _require(named, "quality.slides", slides, "be a list of paths, e.g. [slides/a.png]")
+
+
+def _check_audit(audit: DictConfig) -> None:
+    _require(audit.page in ("auto", True, False), "audit.page", audit.page, "be auto, true or false")
+    _require(audit.planted in ("regions", "boxes", None), "audit.planted", audit.planted, "be regions, boxes or null")
+    for key, least in (("num_crops", 2), ("map_points", 10)):
+        value = audit[key]
+        _require(_is_integer(value) and value >= least, f"audit.{key}", value, f"be a whole number, {least} or more")
 
 
 def _check_calibration(calibration: DictConfig) -> None:

@@ -18,6 +18,8 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 
 from activessf.artifacts import Artifact, files_fingerprint, fingerprint, readable
+from activessf.auditing import Auditing, planted_sentence
+from activessf.cli import in_sweep
 from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.datasets import ImageFiles, View
@@ -31,6 +33,7 @@ from activessf.preparation import VERSIONS, Preparation
 from activessf.pretrained import check_hub, load_weights, read_state_dict
 from activessf.provenance import now, provenance
 from activessf.regions.quality.page import PAGE
+from activessf.selection.audit.page import PAGE as AUDIT_PAGE
 from activessf.selection.stage import selected_crops
 from activessf.training.finetuning import Finetuning, finetune
 from activessf.training.optimization import Optimization
@@ -48,7 +51,7 @@ _VERSIONS = {"pretraining": 1, "finetuning": 1}
 # What does not change a result: where it goes, who watches, which machine works.
 _NO_PART_IN_RESULTS = (
     *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
-    *("strict", "shard", "num_shards", "calibrate", "calibration", "quality"),
+    *("strict", "shard", "num_shards", "calibrate", "calibration", "quality", "audit"),
 )
 _STAGE_1 = ("regions", "slide_overrides", "tiling")
 _NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
@@ -72,13 +75,18 @@ def preprocess(config: DictConfig) -> Path:
 
 
 def select(config: DictConfig) -> Path:
-    """Stages 1 and 2: what pretraining would see; returns the folder with selection.csv."""
+    """Stages 1 and 2: what pretraining would see, and an audit of it; returns the folder with selection.csv."""
     prepared = Preparation(config)
     if prepared.strategy is None:
         raise InputError("selection=none selects nothing: pretraining sees the whole slides. Choose another selection.")
     prepared.check_features()
     folder = prepared.selection.obtain()
     log.info("%s keeps %d regions in fold %d.", config.selection.name, len(selected_crops(folder)), config.fold.index)
+    with_page = config.audit.page if config.audit.page != "auto" else not in_sweep()
+    audited = Auditing(prepared, with_page).audit.obtain()
+    log.info("%s", planted_sentence(audited))
+    if with_page:
+        log.info("To look at: %s", audited / AUDIT_PAGE)
     return folder
 
 

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerpri
 from activessf.configuration import CONF, build, check_settings, plain, region_settings, without
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
+from activessf.data.hidden import hide_labels
 from activessf.data.slide_files import files_of_slide
 from activessf.data.slides import FAILURES_FILE, SLIDES_FILE, check_slides
 from activessf.data.source import Source, check_classification
@@ -41,6 +42,7 @@ from activessf.selection.feature_store import FeatureStore, Rows, chosen_rows, c
 from activessf.selection.features import FeatureExtractor
 from activessf.selection.stage import select_regions, selected_crops
 from activessf.selection.strategy import Strategy
+from activessf.selection.whitening import Apply
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,21 @@ FEATURES_FILE = "features.npy"
 VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 2, "selection": 2}
 
 _NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
+
+
+@dataclass(frozen=True)
+class SelectionFeatures:
+    """Features as one fold's selection sees them.
+
+    Attributes:
+        labeled: Of the labeled cells, (n, d).
+        candidates: Of the candidate regions, (m, d); memory-mapped.
+        transform: What was done to the network's features.
+    """
+
+    labeled: Rows
+    candidates: Rows
+    transform: Apply
 
 
 class Preparation:
@@ -74,7 +91,7 @@ class Preparation:
     def source(self) -> Source:
         """Labeled cells and slides; the demo's are drawn on first use."""
         source: Source = build(without(self.config.data, "name", "num_folds"))
-        return source
+        return hide_labels(source, self.config.hidden_labels, self.seed)
 
     @cached_property
     def cells(self) -> Artifact:
@@ -254,14 +271,14 @@ class Preparation:
         def make(folder: Path) -> None:
             regions = self._candidates(scope)
             labeled = self.labeled if scope == "all" else training_and_test(self.labeled, self.fold)[0]
-            with self.selection_features(labeled["crop"], regions["crop"], folder) as (known, candidates):
+            with self.selection_features(labeled["crop"], regions["crop"], folder) as features:
                 select_regions(
                     strategy,
-                    known,
+                    features.labeled,
                     labeled["label"].to_numpy(str),
                     self.source.classes,
                     list(regions["crop"]),
-                    candidates,
+                    features.candidates,
                     self.seed,
                     folder,
                 )
@@ -322,8 +339,8 @@ class Preparation:
     @contextmanager
     def selection_features(
         self, labeled: pd.Series[str], candidates: pd.Series[str], scratch: Path
-    ) -> Iterator[tuple[Rows, Rows]]:
-        """Features of labeled cells, (n, d), and of candidate regions, (m, d), as selection sees them: transformed.
+    ) -> Iterator[SelectionFeatures]:
+        """Features of labeled cells and of candidate regions as selection sees them; of no width if it looks at none.
 
         There may be millions of candidates: theirs are a file in `scratch` that is memory-mapped, and gone afterwards.
 
@@ -331,7 +348,7 @@ class Preparation:
             InputError: The network for features has learned from the fold's test cells, or can't be had.
         """
         if not self.needs_features or candidates.empty:
-            yield np.zeros((len(labeled), 0), np.float32), np.zeros((len(candidates), 0), np.float32)
+            yield SelectionFeatures(_no_features(labeled), _no_features(candidates), lambda rows: rows)
             return
         self.extractor.check_unseen(training_and_test(self.labeled, self.fold)[1])
         cells, own = self._feature_rows(self.cells, CELLS_FILE, labeled)
@@ -343,7 +360,15 @@ class Preparation:
         with TemporaryDirectory(dir=scratch) as folder:
             path = Path(folder) / FEATURES_FILE
             write_features(map(transform, chosen_rows(regions, rows)), len(rows), path)
-            yield transform(known), np.load(path, mmap_mode="r", allow_pickle=False)
+            candidate_features = np.load(path, mmap_mode="r", allow_pickle=False)
+            yield SelectionFeatures(transform(known), candidate_features, transform)
+
+    def features_of(self, part: Artifact, table: str, crops: pd.Series[str], like: SelectionFeatures) -> Rows:
+        """Features of some crops of a stage result, (k, d), transformed as those that a selection sees."""
+        if not like.labeled.shape[1]:
+            return _no_features(crops)
+        path, rows = self._feature_rows(part, table, crops)
+        return like.transform(np.concatenate(list(chosen_rows(path, rows))))
 
     def _feature_rows(self, part: Artifact, table: str, crops: pd.Series[str]) -> tuple[Path, NDArray[np.intp]]:
         """The file of features of a stage result, and which of its rows are those of some of the crops."""
@@ -386,6 +411,10 @@ class Preparation:
     def artifact(self, stage: str, label: str, inputs: dict[str, Any], make: Any) -> Artifact:
         """A stage result below `output_dir/stages`."""
         return artifact(self.output_dir / "stages", stage, label, inputs, make)
+
+
+def _no_features(crops: pd.Series[str]) -> Rows:
+    return np.zeros((len(crops), 0), np.float32)
 
 
 def _default_workers() -> int:

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from activessf.data.demo import write_demo
+
 # No test may wait for a hub or leave runs on someone's account.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
@@ -34,4 +36,12 @@ def _public_data(name: str) -> Path:
     folder = SHARED_DATA / name
     if not folder.is_dir():
         pytest.skip(f"the public data set {name} is not in ../shared/data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo in the manifest layout, drawn once."""
+    folder = tmp_path_factory.mktemp("demo")
+    write_demo(folder, num_labeled_slides=15, num_unlabeled_slides=3, slides_per_patient=1, seed=0, progress=False)
     return folder

@@ -11,46 +11,19 @@ import pandas as pd
 import pytest
 import tifffile
 import torch
-from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+from tiny import configure, on
 
 from activessf import pipeline, preparation
-from activessf.cli import CONF, canonical
-from activessf.data.demo import write_demo
 from activessf.data.images import read_image, write_png
 from activessf.errors import InputError
 from activessf.evaluation.report import write_report
-
-TINY = [
-    "recipe=quick", "logger=csv", "trainer=cpu", "num_workers=0", "recipe.pretraining.steps=3",
-    "recipe.pretraining.warmup_steps=1", "recipe.finetuning.steps=3", "recipe.finetuning.warmup_steps=1",
-    "recipe.pretraining.batch_size=8", "recipe.finetuning.batch_size=16", "recipe.feature_image_size=32",
-    "trainer.log_every_n_steps=1",
-]  # fmt: skip
-
-
-def configure(output: Path, *overrides: str):
-    os.environ["ACTIVESSF_ROOT"] = str(CONF.parent)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", canonical([*TINY, f"paths.output_dir={output}", *overrides]))
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small demo in the manifest layout, drawn once."""
-    folder = tmp_path_factory.mktemp("demo")
-    write_demo(folder, num_labeled_slides=15, num_unlabeled_slides=3, slides_per_patient=1, seed=0, progress=False)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("outputs")
-
-
-def on(demo: Path) -> list[str]:
-    return ["data=manifest", f"data.root={demo}"]
 
 
 @pytest.fixture(scope="session")

@@ -26,5 +26,12 @@ def demo_source(output_dir: str, **settings: Any) -> Source:
         Path(output_dir), "data", "demo", inputs, lambda partial: write_demo(partial, **settings)
     ).obtain()
     return manifest_source(
-        str(folder), "cells.csv", "slides", None, DEMO_CLASSES, rare=("CA-MK", "HL-MK"), common=("G-MK",)
+        str(folder),
+        "cells.csv",
+        "slides",
+        None,
+        DEMO_CLASSES,
+        rare=("CA-MK", "HL-MK"),
+        common=("G-MK",),
+        truth="truth.csv",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def manifest_source(
     classes: Sequence[str] | None,
     rare: Sequence[str],
     common: Sequence[str],
+    truth: str | None = None,
 ) -> Source:
     """Cells from a CSV file below `root`, slides from a folder below `root`.
 
@@ -34,18 +36,30 @@ def manifest_source(
         classes: The classes in the order of tables; None = the labels found, sorted.
         rare: Classes that tables mark as rare.
         common: Classes that tables mark as common.
+        truth: A second CSV file of the same kind, with every cell whose class is known, the labeled ones among them, if
+            that is more than the stages are to be told; see `Source.truth`.
 
     Raises:
         InputError: A file, folder, column or number is missing or wrong.
     """
     base = existing_folder(root, "data.root")
-    table = read_table(base / cells, ["image", "label"])
+    table = _read_cells(base, cells, box_size)
+    source = make_source(base, table, images_below(base, slides), classes, rare, common)
+    if truth is None:
+        return source
+    known = _read_cells(base, truth, box_size)
+    missing = [column for column in BOX if column not in known.columns]
+    if missing:
+        raise InputError(f"{base / truth} lacks the column {missing[0]}: a cell's class is known of a place.")
+    return replace(source, truth=known[["image", "label", *BOX]])
+
+
+def _read_cells(base: Path, name: str, box_size: int | None) -> pd.DataFrame:
+    table = read_table(base / name, ["image", "label"])
     for column in {"image", "label", "group"} & set(table.columns):
         table[column] = table[column].str.strip()
-    _check_cells(table, base / cells)
-    if box_size is not None:
-        table = _with_squares(table, base, box_size)
-    return make_source(base, table, images_below(base, slides), classes, rare, common)
+    _check_cells(table, base / name)
+    return table if box_size is None else _with_squares(table, base, box_size)
 
 
 def _with_squares(table: pd.DataFrame, root: Path, side: int) -> pd.DataFrame:

@@ -37,6 +37,9 @@ class Source:
         rare: Classes that tables mark as rare.
         common: Classes that tables mark as common.
         slide_groups: Group (patient) of slides, as far as it is known without their having labeled cells.
+        truth: Every cell whose class is known, columns image, label, x, y, width, height, where that is more than the
+            stages are told by `cells`; a label may be no class. Only the audit of a selection looks at it. None: there
+            is no more.
     """
 
     root: Path
@@ -46,6 +49,7 @@ class Source:
     rare: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
     slide_groups: Mapping[str, str] = field(default_factory=dict)
+    truth: pd.DataFrame | None = None
 
 
 def make_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,11 @@ class FeatureExtractor:
         """
         precision = resolved_precision(self.precision, _device())
         return {**self.network.identity(), "image_size": self.image_size, "precision": precision}
+
+    def setting(self) -> dict[str, Any]:
+        """What the user chose, the same for all folds: for tables that set selections of the same features together."""
+        after = {} if self.transform.kind == "none" else asdict(self.transform)
+        return {"model_name": self.model_name, "image_size": self.image_size, **after}
 
     def __call__(self, paths: Sequence[Path], num_workers: int, description: str) -> NDArray[np.float32]:
         """Features of image files, (n, d), all in memory; see `batches`."""

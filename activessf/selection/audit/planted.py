@@ -9,6 +9,7 @@ another run, without them.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def planted_check(
     """
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".planted-") as folder:
         joined = _joined(candidates, held_out, Path(folder) / "features.npy")
-        decided = strategy.select(labeled, labels, list(classes), joined, seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said when the selection was made
+            decided = strategy.select(labeled, labels, list(classes), joined, seed)
         del joined
     kept, nearest = decided.kept[len(candidates) :], decided.prototype[len(candidates) :]
     right = np.full(len(held_out), np.nan)

@@ -1,0 +1,197 @@
+"""The audit of a selection: what a fold's decision was, set against all that is known of the candidates."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from activessf.artifacts import Artifact, fingerprint
+from activessf.configuration import plain
+from activessf.data.cells import CELLS_FILE
+from activessf.data.folds import training_and_test
+from activessf.manifests import BOX, REGIONS, read_table, write_table
+from activessf.preparation import REGIONS_FILE, Preparation, SelectionFeatures
+from activessf.selection.audit.decided import read_decided
+from activessf.selection.audit.page import PLANTED_FILE, write_page, write_tables
+from activessf.selection.audit.page import VERSION as AUDIT_VERSION
+from activessf.selection.audit.planted import PLANTED, planted_check
+from activessf.selection.audit.projection import MAP, project
+from activessf.selection.audit.truth import true_labels
+
+log = logging.getLogger(__name__)
+
+_MAP_FILE = "map.csv"
+_CELL = ("image", "label", *BOX)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is planted among the candidates: cells of the fold that is tested.
+
+    Attributes:
+        kind: `regions`: regions of stage 1 that show such cells. `boxes`: the labeled boxes.
+        labels: Class of each.
+        crops: Their files, relative to the folder of the regions or of the cells.
+    """
+
+    kind: str
+    labels: pd.Series[str]
+    crops: pd.Series[str]
+
+
+class Auditing:
+    """The audit of one configuration and fold, made from what `Preparation` gives.
+
+    Args:
+        prepared: Its selection is audited.
+        with_page: Whether the page is made too, with its pictures; the tables take seconds.
+    """
+
+    def __init__(self, prepared: Preparation, with_page: bool) -> None:
+        self.prepared = prepared
+        self.settings = prepared.config.audit
+        self.with_page = with_page
+        self.shared = prepared.config.selection.scope == "all"
+
+    @cached_property
+    def audit(self) -> Artifact:
+        """Tables of the audit, and its page if asked for."""
+        prepared, settings = self.prepared, self.settings
+        inputs = {
+            "version": AUDIT_VERSION,
+            "selection": prepared.selection.name,
+            "cells": prepared.cells.name,
+            "truth": None if prepared.source.truth is None else fingerprint(prepared.source.truth.to_csv(index=False)),
+            "rare": list(prepared.source.rare),
+            "planted": None if self.shared else settings.planted,
+            "page": {"num_crops": settings.num_crops, "map": settings.map_points} if self.with_page else None,
+        }
+        return prepared.artifact("audits", f"{prepared.config.data.name}-{prepared.selection.name}", inputs, self._make)
+
+    def _make(self, output: Path) -> None:
+        prepared = self.prepared
+        selected = prepared.selection.obtain()
+        labeled, test = self._learned_and_test()
+        regions = read_table(prepared.regions.folder / REGIONS_FILE, REGIONS)
+        source = prepared.source
+        decided = read_decided(
+            selected, regions, _boxed(labeled), _boxed(source.truth), source.classes, source.rare
+        )  # fmt: skip
+        held_out = None if self.shared or self.settings.planted is None else self._held_out(regions, test)
+        with prepared.selection_features(labeled["crop"], decided.candidates["crop"], output) as features:
+            planted = None if held_out is None else self._planted(labeled, features, held_out, output)
+            facts = self._facts(held_out)
+            write_tables(decided, planted, facts, output)
+            if self.with_page:
+                places = self._places(features)
+                labels = labeled["label"].tolist()
+                folder = prepared.regions.folder
+                write_page(decided, labels, planted, places, facts, folder, output, self.settings.num_crops)
+
+    def _learned_and_test(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The labeled cells that the selection learnt from, and those of the fold that is tested."""
+        known = self.prepared.labeled
+        training, test = training_and_test(known, self.prepared.fold)
+        return (known if self.shared else training), test
+
+    def _held_out(self, regions: pd.DataFrame, test: pd.DataFrame) -> HeldOut:
+        """The fold's test cells, as the regions that show one of them, or as they are where there is no such region."""
+        if self.settings.planted == "regions":
+            there = regions[regions["image"].isin(set(test["image"]))].reset_index(drop=True)
+            shown = pd.Series(true_labels(there, _boxed(test)), dtype=str)
+            known = shown.isin(self.prepared.source.classes)
+            if known.any():
+                return HeldOut("regions", shown[known], there["crop"][known])
+            log.info("Stage 1 found no region that shows a test cell; their labeled boxes are planted instead.")
+        return HeldOut("boxes", test["label"], test["crop"])
+
+    def _planted(
+        self, labeled: pd.DataFrame, features: SelectionFeatures, held_out: HeldOut, workspace: Path
+    ) -> pd.DataFrame:
+        prepared, source = self.prepared, self.prepared.source
+        part, table = (prepared.regions, REGIONS_FILE) if held_out.kind == "regions" else (prepared.cells, CELLS_FILE)
+        strategy = prepared.strategy
+        assert strategy is not None
+        return planted_check(
+            strategy,
+            features.labeled,
+            labeled["label"].to_numpy(str),
+            source.classes,
+            source.rare,
+            features.candidates,
+            prepared.features_of(part, table, held_out.crops, features),
+            held_out.labels.to_numpy(str),
+            prepared.seed,
+            workspace,
+        )
+
+    def _facts(self, held_out: HeldOut | None) -> dict[str, Any]:
+        """See `write_tables`."""
+        prepared, selection = self.prepared, plain(self.prepared.config.selection)
+        extractor = prepared.extractor if prepared.needs_features else None
+        return {
+            "data": prepared.config.data.name,
+            "selection": selection["name"],
+            "folder": prepared.selection.name,
+            "fold": None if self.shared else prepared.fold,
+            "seed": prepared.seed,
+            "strategy": {key: value for key, value in selection.items() if key not in ("name", "pool", "features")},
+            "planted": None if held_out is None else held_out.kind,
+            "among": {
+                "regions": prepared.regions.name,
+                "folds": prepared.folds.name,
+                "scope": selection["scope"],
+                "planted": self.settings.planted,
+                "features": None if extractor is None else extractor.setting(),
+            },
+        }
+
+    def _places(self, features: SelectionFeatures) -> pd.DataFrame:
+        """The map, which all selections of the same fold and features share."""
+        prepared = self.prepared
+        if not prepared.needs_features:
+            return pd.DataFrame(columns=list(MAP))
+        inputs = {
+            "version": AUDIT_VERSION,
+            "cells": prepared.cells.name,
+            "among": self._facts(None)["among"],
+            "features": prepared.extractor.identity(),
+            "slides": prepared.slides_identity,
+            "fold": None if self.shared else prepared.fold,
+            "seed": prepared.seed,
+            "points": self.settings.map_points,
+        }
+
+        def make(folder: Path) -> None:
+            log.info("Drawing the map of %d features.", self.settings.map_points)
+            places = project(features.labeled, features.candidates, prepared.seed, self.settings.map_points)
+            write_table(places, folder / _MAP_FILE)
+
+        artifact = prepared.artifact("maps", prepared.config.data.name, inputs, make)
+        return read_table(artifact.obtain() / _MAP_FILE, MAP)
+
+
+def planted_sentence(folder: Path) -> str:
+    """The planted check in a sentence, for the end of a command; empty where there was none."""
+    path = folder / PLANTED_FILE
+    if not path.is_file():
+        return ""
+    table = read_table(path, PLANTED)
+    planted, kept = int(table["planted"].sum()), int(table["kept"].sum())
+    rare = table[(table["rare"].astype(str) == "True") & (table["planted"] > 0)]
+    of_rare = f", {int(rare['kept'].sum())} of {int(rare['planted'].sum())} of the rare classes" if len(rare) else ""
+    return f"Of {planted} cells of the test fold put among the candidates {kept} would be kept{of_rare}."
+
+
+def _boxed(cells: pd.DataFrame | None) -> Any:
+    """Cells with a place; a cell image of its own lies in no slide."""
+    if cells is None:
+        return None
+    boxed = cells[list(_CELL)]
+    return boxed[np.isfinite(boxed[list(BOX)].to_numpy(float)).all(axis=1)].reset_index(drop=True)
