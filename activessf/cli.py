@@ -54,6 +54,7 @@ _COMMA_OUTSIDE_PARENTHESES = re.compile(r",(?![^(]*\))")
 _SPAN = re.compile(r"([0-9]+)\.\.([0-9]+)")
 _RANGE = re.compile(r"range\(\s*(?:([0-9]+)\s*,\s*)?([0-9]+)\s*(?:,\s*([1-9][0-9]*)\s*)?\)")
 _NUMBER = re.compile(r"[0-9]+|'[0-9]+'|\"[0-9]+\"")
+_ONE_VALUE = re.compile(r"[^\s,()\[\]{}]+")
 _NAME = re.compile(r"(?!(?:null|true|false)$)[A-Za-z][\w-]*", re.I)
 _LONGEST_SWEEP = 10_000
 
@@ -77,6 +78,9 @@ def canonical(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
       mixtures become lists of quoted numbers.
     - For every other key outside `hydra.`, a value that is a comma list of whole numbers with at least one
       range `a..b` becomes the plain list: `seed=0..2` becomes `seed=0,1,2`. Quoted, it stays a text.
+    - In a sweep over the options of a group, a key below that group becomes a sweep over its one value:
+      `selection=random,nearest selection.budget=500 -m` has `selection.budget=choice(500)`. Hydra would else look for
+      the key in the group's default option and refuse it.
     - A value `~/...` has the home folder put in: shells do that only at the beginning of a word.
     - Flags such as -m and `--cfg job` move to the front with their values: argparse refuses those that stand
       between overrides.
@@ -95,7 +99,10 @@ def canonical(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
         InputError: A range has more than 10,000 members.
     """
     flags, rest = _split_flags(overrides)
-    return flags + [_canonical_override(override, conf) for override in rest]
+    rest = [_canonical_override(override, conf) for override in rest]
+    if {"-m", "--multirun"} & set(flags) or "hydra.mode=MULTIRUN" in rest:
+        rest = _with_swept_groups(rest, conf)
+    return flags + rest
 
 
 def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
@@ -240,6 +247,18 @@ def _canonical_override(override: str, conf: Path) -> str:
     if value is not None and value.startswith("~/"):
         value = os.path.expanduser(value)
     return f"{match['prefix']}{key}{match['package'] or ''}" + ("" if value is None else f"={value}")
+
+
+def _with_swept_groups(overrides: list[str], conf: Path) -> list[str]:
+    """Keys below a group that is swept become sweeps themselves."""
+    parted = [override.partition("=") for override in overrides]
+    swept = {
+        key for key, _, value in parted if _COMMA_OUTSIDE_PARENTHESES.search(value) and _options(key, conf)
+    }  # fmt: skip
+    return [
+        f"{key}=choice({value})" if key.split(".")[0] in swept and "." in key and _ONE_VALUE.fullmatch(value) else whole
+        for whole, (key, _, value) in zip(overrides, parted, strict=True)
+    ]
 
 
 def _group_of(key: str, value: str | None, conf: Path) -> str:

@@ -235,6 +235,21 @@ def test_flags_move_to_the_front_with_their_values(typed: str, read: str, conf: 
     assert cli.canonical(typed.split(), conf) == read.split()
 
 
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("selection=random,nearest selection.budget=5 -m", "-m selection=random,nearest selection.budget=choice(5)"),
+        ("ssl=mae,none ssl.layer_decay=1 seed=3 -m", "-m ssl_method=mae,none ssl_method.layer_decay=choice(1) seed=3"),
+        ("selection=random,nearest selection.budget=5,6 -m", "-m selection=random,nearest selection.budget=5,6"),
+        ("selection=random selection.budget=5 -m", "-m selection=random selection.budget=5"),
+        ("selection=random,nearest selection.budget=5", "selection=random,nearest selection.budget=5"),
+        ("selection.alpha=1,2 selection.budget=5 -m", "-m selection.alpha=1,2 selection.budget=5"),
+    ],
+)
+def test_a_key_below_a_group_that_is_swept_is_swept_too(typed: str, read: str) -> None:
+    assert cli.canonical(typed.split()) == read.split()
+
+
 KEYS = st.sampled_from(
     ["ssl", "fold", "seed", "selection.features", "selection", "a.b", "hydra.sweeper.params.fold", "ssl.x", "fold@a"]
 )
