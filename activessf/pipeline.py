@@ -224,7 +224,8 @@ class Pipeline:
                 "scratch; leave it away, or use ssl=none."
             )
         if self.config.backbone.pretrained:
-            check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
+            backbone = self.config.backbone
+            check_hub(backbone.get("model_name", backbone.name), "backbone.pretrained=false")  # ours are not timm's
         build(self.config.recipe.finetuning.view)
         if self.config.ssl_method.method is not None:
             self._method()

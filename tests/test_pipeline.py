@@ -111,10 +111,18 @@ def test_the_same_seed_gives_the_same_predictions_elsewhere(run, demo, tmp_path)
 
 @pytest.mark.parametrize(
     "overrides",
-    [["selection=none"], ["selection=crf"], ["selection=random"], ["ssl=none"], ["ssl=none", "backbone=resnet18"]],
+    [
+        ["selection=none"],
+        ["selection=crf"],
+        ["selection=random"],
+        ["ssl=none"],
+        ["ssl=none", "backbone=resnet18"],
+        ["ssl=convmae", "selection=none"],
+        ["ssl=none", "backbone=convvit_mini"],
+    ],
     ids=lambda overrides: "-".join(overrides),
 )
-def test_every_selection_and_the_supervised_baselines_run(overrides, outputs, demo, run):
+def test_every_selection_method_and_supervised_baseline_runs(overrides, outputs, demo, run):
     folder = pipeline.train(configure(outputs, *on(demo), "fold=1", *overrides))
     for name, value in naive_metrics(folder).items():
         assert json.loads((folder / "metrics.json").read_text())[name] == pytest.approx(value, abs=1e-12)
@@ -281,6 +289,15 @@ def test_a_fold_that_there_is_not(outputs, demo):
 
 def test_a_backbone_that_does_not_fit_is_refused_before_anything_runs(tmp_path, demo):
     refused(tmp_path, *on(demo), "ssl=mae", "backbone=resnet18", match="ssl=mae needs a Vision Transformer")
+    refused(tmp_path, *on(demo), "ssl=convmae", "backbone=vit_mini", match="ssl=convmae needs a ConvViT")
+    assert not (tmp_path / "stages").exists()
+
+
+def test_pretrained_weights_of_a_network_that_has_none_are_refused_before_anything_runs(tmp_path, demo):
+    refused(
+        tmp_path, *on(demo), "ssl=none", "backbone=convvit_mini", "backbone.pretrained=true",
+        match="no pretrained weights of 'convvit_mini'; use backbone.pretrained=false",
+    )  # fmt: skip
     assert not (tmp_path / "stages").exists()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 import timm
 from torch import Tensor, nn
 
+from activessf.backbones.convvit import ConvViT
 from activessf.data.datasets import IMAGENET_MEAN, IMAGENET_STD
 from activessf.errors import InputError
 from activessf.manifests import BOX, read_json, read_table
@@ -18,6 +19,8 @@ from activessf.pretrained import existing_checkpoint, load_weights, read_state_d
 from activessf.selection.networks import Loaded, content_hash
 
 _NO_PART_OF_NETWORK = ("name", "_target_", "_partial_", "pretrained")
+# What a file may name besides networks of timm.
+_OWN_NETWORKS: dict[str, Callable[..., nn.Module]] = {"activessf.backbones.convvit.ConvViT": ConvViT}
 
 
 @dataclass(frozen=True)
@@ -165,12 +168,14 @@ class PooledTokens(nn.Module):
 
 
 def _made(settings: Mapping[str, Any], **arguments: Any) -> nn.Module:
-    """The timm network that a configuration's `backbone` describes; nothing else is called, whatever a file says."""
-    model_name = str(settings.get("model_name"))
-    if settings.get("_target_") != "timm.create_model" or not timm.is_model(model_name):
-        raise InputError(f"The backbone {settings.get('_target_')} {model_name!r} is no network of timm.")
-    own = {key: value for key, value in settings.items() if key not in _NO_PART_OF_NETWORK}
-    network: nn.Module = timm.create_model(**own, **arguments)
+    """The network that a configuration's `backbone` describes; nothing else is called, whatever a file says."""
+    target, model_name = str(settings.get("_target_")), str(settings.get("model_name"))
+    given = {key: value for key, value in settings.items() if key not in _NO_PART_OF_NETWORK}
+    if target in _OWN_NETWORKS:
+        return _OWN_NETWORKS[target](**given, **arguments)
+    if target != "timm.create_model" or not timm.is_model(model_name):
+        raise InputError(f"The backbone {target} {model_name!r} is no network of timm.")
+    network: nn.Module = timm.create_model(**given, **arguments)
     return network
 
 

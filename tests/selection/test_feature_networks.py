@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from activessf.backbones.convvit import ConvViT
 from activessf.data.datasets import IMAGENET_MEAN, IMAGENET_STD
 from activessf.errors import InputError
 from activessf.manifests import BOX
@@ -77,6 +78,22 @@ def test_an_encoders_features_are_its_mean_patch_token_without_the_class_token(t
         found = PretrainedEncoder(str(path), None).load().network(IMAGES)
     assert tokens.shape == (2, 17, 192)
     torch.testing.assert_close(found, tokens[:, 1:].sum(dim=1) / 16)
+
+
+def test_a_convvit_gives_features_as_networks_of_timm_do(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dims": [8, 12, 32], "depths": [1, 1, 1]}
+    sizes["num_heads"] = 2
+    target = "activessf.backbones.convvit.ConvViT"
+    backbone = {"name": "small", "_target_": target, "_partial_": True, "pretrained": False, **sizes}
+    encoder = ConvViT(**sizes, num_classes=0).eval()
+    network = ConvViT(**sizes, num_classes=4, global_pool="avg").eval()
+    path = written_encoder(tmp_path, 0, encoder, backbone)
+    run = written_run(tmp_path, 0, network, backbone, CELLS)
+    with torch.inference_mode():
+        found = PretrainedEncoder(str(path), None).load().network(IMAGES)
+        torch.testing.assert_close(found, encoder.forward_features(IMAGES).sum(dim=1) / 16)
+        found = FinetunedNetwork(str(run), 0).load().network(IMAGES)
+        torch.testing.assert_close(network.head(found), network(IMAGES))
 
 
 def test_an_encoder_is_found_by_the_run_that_used_it(tmp_path: Path) -> None:
