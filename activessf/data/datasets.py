@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from activessf.data.images import read_image
+from activessf.data.plain_images import read_checked_image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,7 +22,7 @@ View = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 class ImageFiles(Dataset[tuple[Tensor, int]]):
-    """Image files, each as a view made afresh for every epoch.
+    """Image files, checked by an earlier stage, each as a view made afresh for every epoch.
 
     An item is asked for by (epoch, index), and its randomness is a function of (seed, epoch, index): so it does not
     matter which worker makes it, or what was made before.
@@ -53,8 +53,8 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         self.targets = [0] * len(self.paths) if targets is None else list(targets)
         self.view = view
         self.seed = seed
-        self._mean = np.asarray(mean, np.float32) * 255
-        self._std = np.asarray(std, np.float32) * 255
+        self._mean = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255
+        self._std = torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255
         self._cache: dict[int, NDArray[np.uint8]] = {}
         self._cache_left = cache_bytes
 
@@ -66,13 +66,14 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         """The normalised view, float32 RGB (3, size, size), or views, (V, 3, size, size), and its target."""
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
-        values = (self.view(self._image(index), rng).astype(np.float32) - self._mean) / self._std
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, -3))), self.targets[index]
+        pixels = torch.from_numpy(self.view(self._image(index), rng)).movedim(-1, -3)
+        values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return values.sub_(self._mean).div_(self._std), self.targets[index]
 
     def _image(self, index: int) -> NDArray[np.uint8]:
         if index in self._cache:
             return self._cache[index]
-        image = read_image(self.paths[index])
+        image = read_checked_image(self.paths[index])
         if image.nbytes <= self._cache_left:
             self._cache[index] = image
             self._cache_left -= image.nbytes

@@ -3,6 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop
 
 from activessf.data.augmentations import RandomView, WholeView, resize
 from activessf.data.datasets import IMAGENET_MEAN, IMAGENET_STD, EpochSampler, ImageFiles, training_loader
@@ -82,7 +85,21 @@ def test_crops_cover_the_asked_share_of_the_area():
     assert 0.19 <= min(shares) and max(shares) <= 0.51
 
 
-def test_shrinking_averages():
-    image = np.zeros((4, 4, 3), np.uint8)
-    image[:2, :2] = [[[0], [100]], [[100], [200]]]
-    assert resize(image, 2)[0, 0].tolist() == [100, 100, 100]
+@pytest.mark.parametrize(("height", "width", "size"), [(40, 60, 24), (17, 9, 32), (224, 224, 224), (90, 300, 48)])
+def test_resizing_is_that_of_pillow(height, width, size):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(resize(image, size) - expected).max() <= 1
+
+
+def test_crops_are_distributed_as_those_of_torchvision():
+    torch.manual_seed(0)
+    height, width, number = 300, 400, 2000
+    view, rng, blank = RandomView(8, (0.2, 1.0)), np.random.default_rng(0), torch.zeros(3, height, width)
+    ours = np.array([view._box(height, width, rng) for _ in range(number)])
+    theirs = [RandomResizedCrop.get_params(blank, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(number)]
+    top, left, h, w = np.array(theirs).T
+    for own, other in zip(ours.T, (left, top, w, h), strict=True):
+        assert ks_2samp(own, other).pvalue > 0.001
+    aspects = [np.log(w / h) for *_, w, h in ours], np.log(w / h)
+    assert ks_2samp(*aspects).pvalue > 0.001
