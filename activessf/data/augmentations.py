@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from activessf.errors import InputError
 
 _TRIES = 10
+_ENLARGING = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RandomView:
         quarter_turns: Turn by 0, 90, 180 or 270 degrees, all equally likely.
         brightness: Brightness is scaled by a factor in 1 +- brightness.
         contrast: Contrast about the mean is scaled by a factor in 1 +- contrast.
+        interpolation: How a small crop is enlarged, "bicubic" or "bilinear".
     """
 
     size: int
@@ -37,6 +39,7 @@ class RandomView:
     quarter_turns: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
+    interpolation: str = "bicubic"
 
     def __post_init__(self) -> None:
         """Check the values, which come from a user's configuration."""
@@ -48,11 +51,13 @@ class RandomView:
             )
         if len(self.ratio) != 2 or not 0 < self.ratio[0] <= self.ratio[1]:
             raise InputError(f"view.ratio={list(self.ratio)} must be two aspect ratios, 0 < lowest <= highest.")
+        if self.interpolation not in _ENLARGING:
+            raise InputError(f"view.interpolation={self.interpolation} must be {' or '.join(_ENLARGING)}.")
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """One view, uint8 RGB (size, size, 3), of an image, uint8 RGB (H, W, 3)."""
         x, y, width, height = self._box(image.shape[0], image.shape[1], rng)
-        view = resize(image[y : y + height, x : x + width], self.size)
+        view = resize(image[y : y + height, x : x + width], self.size, self.interpolation)
         if rng.random() < self.horizontal_flip:
             view = view[:, ::-1]
         if rng.random() < self.vertical_flip:
@@ -96,11 +101,19 @@ class WholeView:
         return resize(image, self.size)
 
 
-def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The image, uint8 RGB (H, W, 3), as a square of `size` pixels: averaged when shrunk, bicubic when enlarged."""
+def resize(image: NDArray[np.uint8], size: int, interpolation: str = "bicubic") -> NDArray[np.uint8]:
+    """The image as a square: averaged when shrunk, interpolated when enlarged.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        size: Side of the square, pixels.
+        interpolation: "bicubic" or "bilinear".
+    """
     shrinking = image.shape[0] * image.shape[1] > size * size
     # The crop of a crop is no contiguous array, which OpenCV wants.
     resized = cv2.resize(
-        np.ascontiguousarray(image), (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+        np.ascontiguousarray(image),
+        (size, size),
+        interpolation=cv2.INTER_AREA if shrinking else _ENLARGING[interpolation],
     )
     return resized.astype(np.uint8, copy=False)
