@@ -91,6 +91,32 @@ def test_the_jitter_depends_on_its_generator_alone_and_leaves_its_input():
     assert not np.array_equal(first, jitter(image, np.random.default_rng(4)))
 
 
+def test_the_jitter_changes_all_four_in_a_random_order(monkeypatch):
+    calls, rng = [], np.random.default_rng(0)
+    names = [name for name, _, _ in CHANGES]
+    for name in names:
+        monkeypatch.setattr(colour_changes, name, lambda colours, amount, name=name: calls.append(name) or colours)
+    for _ in range(300):
+        ColourJitter(1.0, 0.4, 0.4, 0.2, 0.1)(as_floats(pictures()[2]), rng)
+    orders = {tuple(calls[start : start + 4]) for start in range(0, len(calls), 4)}
+    assert len(calls) == 1200 and len(orders) == 24 and all(set(order) == set(names) for order in orders)
+
+
+def test_the_jitter_draws_from_its_bounds(monkeypatch):
+    amounts, rng = {name: [] for name, _, _ in CHANGES}, np.random.default_rng(0)
+    for name, found in amounts.items():
+        monkeypatch.setattr(
+            colour_changes, name, lambda colours, amount, found=found: found.append(amount) or colours
+        )  # fmt: skip
+    for _ in range(300):
+        ColourJitter(1.0, 0.4, 0.3, 0.2, 0.1)(as_floats(pictures()[2]), rng)
+    bounds = {"brightened": (0.6, 1.4), "contrasted": (0.7, 1.3), "saturated": (0.8, 1.2), "hue_turned": (-0.1, 0.1)}
+    for name, (lowest, highest) in bounds.items():
+        width = highest - lowest
+        assert lowest <= min(amounts[name]) < lowest + 0.05 * width, name
+        assert highest - 0.05 * width < max(amounts[name]) <= highest, name
+
+
 def test_the_jitter_comes_as_often_as_its_probability():
     image, rng = as_floats(pictures()[2]), np.random.default_rng(0)
     jitter = ColourJitter(0.8, 0.4, 0.4, 0.2, 0.1)
