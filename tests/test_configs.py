@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -19,6 +20,8 @@ from torch import nn
 
 from activessf.cli import CONF, canonical
 from activessf.configuration import build, plain, without
+from activessf.data.datasets import ImageFiles
+from activessf.data.images import write_png
 from activessf.data.source import Source
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.regions.filtering import RegionFilter
@@ -156,7 +159,7 @@ def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> N
 
 
 @pytest.mark.parametrize("name", options("ssl_method"))
-def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str) -> None:
+def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str, composing: Path) -> None:
     config = composed("recipe=quick", f"ssl={name}")
     assert config.ssl_method.name == name
     if name == "none":
@@ -165,6 +168,12 @@ def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str) -> None:
     backbone = instantiate(without(config.backbone, "name"))
     method = instantiate(config.ssl_method.method, backbone=backbone)
     assert isinstance(method, SelfSupervisedMethod) and len(config.ssl_method.betas) == 2
+    method.check_batch(config.recipe.pretraining.batch_size)
+    images = ImageFiles([composing / "picture.png"], None, build(config.ssl_method.view), seed=0)
+    write_png(np.zeros((60, 70, 3), np.uint8), composing / "picture.png")
+    batch = torch.stack([images[0, 0][0]] * max(2, method.batch_multiple))
+    assert batch.shape[-3:] == (3, config.recipe.image_size, config.recipe.image_size)
+    assert torch.isfinite(method(batch, 0.5))
 
 
 @pytest.mark.parametrize("name", options("selection"))

@@ -37,7 +37,14 @@ def pretrain(
     batch_size, steps = method.optimization.batch_size, method.optimization.total_steps
     method.check_batch(batch_size)
     # Of a copy, since a step may leave traces: running statistics, a momentum network.
-    say_if_long(lambda views: copy.deepcopy(method)(views, 0.0), dataset, batch_size, steps, "Pretraining")
+    say_if_long(
+        lambda views: copy.deepcopy(method)(views, 0.0),
+        dataset,
+        batch_size,
+        steps,
+        "Pretraining",
+        method.batch_multiple,
+    )
     log.info("Pretraining %s on %d images, %d steps.", name, len(images), steps)
     seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining")
     save_file({key: value.contiguous() for key, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE)

@@ -211,7 +211,12 @@ def _habits_unsaid() -> Iterator[None]:
 
 
 def say_if_long(
-    loss_of: Callable[[Tensor], Tensor], images: ImageFiles, batch_size: int, total_steps: int, stage: str
+    loss_of: Callable[[Tensor], Tensor],
+    images: ImageFiles,
+    batch_size: int,
+    total_steps: int,
+    stage: str,
+    batch_multiple: int = 1,
 ) -> None:
     """Time one step on the CPU and say beforehand if the training will take many hours here.
 
@@ -223,10 +228,12 @@ def say_if_long(
         batch_size: Images of a real step.
         total_steps: Optimiser steps.
         stage: Name of the stage.
+        batch_multiple: A batch is a multiple of so many images.
     """
     if torch.cuda.is_available():
         return
-    batch = torch.stack([images[0, index % len(images)][0] for index in range(_TIMED_IMAGES)])
+    num_timed = -(-_TIMED_IMAGES // batch_multiple) * batch_multiple
+    batch = torch.stack([images[0, index % len(images)][0] for index in range(num_timed)])
     with torch.random.fork_rng(devices=[]):
         started = time.monotonic()
         torch.autograd.backward(loss_of(batch))
