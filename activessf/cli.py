@@ -24,9 +24,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from activessf.configuration import CONF
 from activessf.errors import InputError
-
-CONF = Path(__file__).resolve().parents[1] / "conf"
 
 MISTAKE_STATUS = 2
 INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells report it

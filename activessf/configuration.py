@@ -1,4 +1,4 @@
-"""Small readings of the composed configuration; only the pipeline uses it."""
+"""Small readings of the composed configuration, for the pipeline; and what its files may compute."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ from activessf.errors import InputError
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 _MOST_FOLDS = 5  # the config group `fold` has the options 0 to 4
+
+
+def quarter(value: float) -> float:
+    """What configuration files write as `${quarter:...}`; a whole number where it is one."""
+    return value / 4 if value % 4 else value // 4
+
+
+OmegaConf.register_new_resolver("quarter", quarter, replace=True)
 
 
 def build(node: Any, **arguments: Any) -> Any:

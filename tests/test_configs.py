@@ -20,6 +20,7 @@ from torch import nn
 from activessf.cli import CONF, canonical
 from activessf.configuration import build, plain, without
 from activessf.data.source import Source
+from activessf.errors import InputError
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.regions.filtering import RegionFilter
 from activessf.selection.features import FeatureExtractor
@@ -142,6 +143,13 @@ def test_regions_give_a_filter(name: str) -> None:
     assert isinstance(instantiate(composed(f"regions={name}").regions), RegionFilter)
 
 
+WIDTHS = {
+    **{"vit_base": 768, "vit_small": 384, "vit_tiny": 192, "vit_mini": 128},
+    **{"mixmim_base": 1024, "mixmim_small": 512, "mixmim_tiny": 256, "mixmim_mini": 192},
+    **{"resnet18": 512, "resnet50": 2048, "resnetv2_50": 2048},
+}
+
+
 @pytest.mark.parametrize("name", options("backbone"))
 def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> None:
     config = composed("recipe=quick", f"backbone={name}")
@@ -151,8 +159,7 @@ def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> N
         size = config.recipe.image_size
         with torch.inference_mode():
             assert network.eval()(torch.zeros(1, 3, size, size)).shape == (1, 11)
-    width = {"vit_base": 768, "vit_small": 384, "vit_tiny": 192, "vit_mini": 128, "resnet18": 512}.get(name, 2048)
-    assert network.num_features == width
+    assert network.num_features == WIDTHS[name]
 
 
 @pytest.mark.parametrize("name", options("ssl_method"))
@@ -165,6 +172,19 @@ def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str) -> None:
     backbone = instantiate(without(config.backbone, "name"))
     method = instantiate(config.ssl_method.method, backbone=backbone)
     assert isinstance(method, SelfSupervisedMethod) and len(config.ssl_method.betas) == 2
+
+
+@pytest.mark.parametrize(("recipe", "patch_size", "grid"), [("paper", 4, 7), ("small", 2, 4), ("quick", 2, 3)])
+def test_the_first_patches_of_mixmim_are_a_quarter_of_the_recipes(recipe: str, patch_size: int, grid: int) -> None:
+    config = composed(f"recipe={recipe}", "ssl=mixmim", "size=mini")
+    assert config.backbone.name == "mixmim_mini" and config.backbone.patch_size == patch_size
+    assert build(without(config.backbone, "name"))(num_classes=0).grid_size == (grid, grid)
+
+
+def test_a_recipes_patch_size_that_has_no_quarter_is_refused() -> None:
+    config = composed("recipe=quick", "ssl=mixmim", "recipe.patch_size=6")
+    with pytest.raises(InputError, match="backbone.patch_size=1.5 must be a whole number.*multiple of 4"):
+        build(without(config.backbone, "name"))(num_classes=0)
 
 
 @pytest.mark.parametrize("name", options("selection"))

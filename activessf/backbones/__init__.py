@@ -1,0 +1,1 @@
+"""Encoders that timm does not have, in the form of timm's."""
