@@ -224,8 +224,9 @@ class Pipeline:
                 "scratch; leave it away, or use ssl=none."
             )
         if self.config.backbone.pretrained:
-            backbone = self.config.backbone
-            check_hub(backbone.get("model_name", backbone.name), "backbone.pretrained=false")  # ours are not timm's
+            if "model_name" not in self.config.backbone:
+                self._backbone()(num_classes=0)  # not of timm; says itself that there are no weights
+            check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
         build(self.config.recipe.finetuning.view)
         if self.config.ssl_method.method is not None:
             self._method()

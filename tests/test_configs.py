@@ -145,6 +145,14 @@ def test_regions_give_a_filter(name: str) -> None:
     assert isinstance(instantiate(composed(f"regions={name}").regions), RegionFilter)
 
 
+WIDTHS = {
+    **{"vit_base": 768, "vit_small": 384, "vit_tiny": 192, "vit_mini": 128},
+    **{"convvit_base": 768, "convvit_small": 384, "convvit_tiny": 192, "convvit_mini": 128},
+    **{"mixmim_base": 1024, "mixmim_small": 512, "mixmim_tiny": 256, "mixmim_mini": 192},
+    **{"resnet18": 512, "resnet50": 2048, "resnetv2_50": 2048},
+}
+
+
 @pytest.mark.parametrize("name", options("backbone"))
 def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> None:
     config = composed("recipe=quick", f"backbone={name}")
@@ -154,8 +162,7 @@ def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> N
         size = config.recipe.image_size
         with torch.inference_mode():
             assert network.eval()(torch.zeros(1, 3, size, size)).shape == (1, 11)
-    widths = {"base": 768, "small": 384, "tiny": 192, "mini": 128, "resnet18": 512}  # of a size, or a network
-    assert network.num_features == widths.get(name.split("_")[-1], 2048)
+    assert network.num_features == WIDTHS[name]
 
 
 @pytest.mark.parametrize("name", options("ssl_method"))
