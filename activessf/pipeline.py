@@ -133,10 +133,11 @@ class Pipeline:
         inputs = {
             "version": _VERSIONS["pretraining"],
             "images": fingerprint([self.prepared.regions.name, names]) if regions else files_fingerprint(base, names),
-            "method": plain(self.config.ssl_method),
+            "method": without(self.config.ssl_method, "official"),
             "backbone": plain(self.config.backbone),
             "training": plain(self.config.recipe.pretraining),
             "trainer": without(self.config.trainer, *_NO_PART_OF_TRAINER),
+            "compile": self.config.compile,
             "seed": self.seed,
         }
         label = f"{self.config.data.name}-{self.config.ssl_method.name}-{self.config.selection.name}"
@@ -146,7 +147,7 @@ class Pipeline:
         recipe, method = self.config.recipe.pretraining, self._method()
         ssl = self.config.ssl_method
         method.optimization = self._optimization(recipe, len(images), ssl.betas, ssl.layer_decay, ssl.decay_vectors)
-        pretrain(method, images, build(ssl.view), self._runner, self.config.ssl_method.name, folder)
+        pretrain(method, images, build(ssl.view), self._runner, ssl.name, folder, self.config.compile)
 
     def _method(self) -> SelfSupervisedMethod:
         seed_everything(self.seed, verbose=False)
@@ -159,6 +160,7 @@ class Pipeline:
     def run_inputs(self) -> dict[str, Any]:
         """What a run depends on, without the fold: runs that agree in it are the folds of one configuration."""
         settings = without(self.config, *_NO_PART_IN_RESULTS)
+        settings["ssl_method"] = without(self.config.ssl_method, "official")
         settings["trainer"] = without(self.config.trainer, *_NO_PART_OF_TRAINER)
         settings["data"] = {
             "name": self.config.data.name,
@@ -311,7 +313,7 @@ class Pipeline:
     ) -> Optimization:
         total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
         return Optimization(
-            optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
+            optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas), "fused": True}),
             base_lr=recipe.base_lr,
             batch_size=recipe.batch_size,
             weight_decay=recipe.weight_decay,
