@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,21 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         values = (self.view(self._image(index), rng).astype(np.float32) - self._mean) / self._std
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, -3))), self.targets[index]
 
+    def subset(self, rows: Sequence[int]) -> ImageFiles:
+        """Some of the images."""
+        part = copy.copy(self)
+        part.paths = [self.paths[row] for row in rows]
+        part.targets = [self.targets[row] for row in rows]
+        part._cache = {}
+        return part
+
+    def pixels(self, values: Tensor) -> NDArray[np.uint8]:
+        """Normalised images (N, 3, H, W) as people see them, uint8 RGB (N, H, W, 3); undoes the normalisation."""
+        channels_last = np.moveaxis(values.detach().float().cpu().numpy(), 1, -1)
+        whole = np.nan_to_num(channels_last * self._std + self._mean, posinf=255.0, neginf=0.0)
+        pixels: NDArray[np.uint8] = np.clip(whole.round(), 0, 255).astype(np.uint8)
+        return pixels
+
     def _image(self, index: int) -> NDArray[np.uint8]:
         if index in self._cache:
             return self._cache[index]
@@ -118,13 +134,23 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 def training_loader(images: ImageFiles, batch_size: int, num_workers: int) -> Loader:
     """Shuffled whole batches; a set smaller than a batch is repeated to fill one."""
-    sampler = EpochSampler(len(images), images.seed, max(len(images), batch_size))
-    return _loader(images, sampler, batch_size, num_workers, drop_last=True)
+    return _loader(images, _training_sampler(images, batch_size), batch_size, num_workers, drop_last=True)
+
+
+def training_batch(images: ImageFiles, batch_size: int, epoch: int, index: int) -> list[int]:
+    """Which images are in a batch of `training_loader`, in their order; the batches of an epoch count from 0."""
+    sampler = _training_sampler(images, batch_size)
+    sampler.set_epoch(epoch)
+    return [number for _, number in sampler][index * batch_size : (index + 1) * batch_size]
 
 
 def evaluation_loader(images: ImageFiles, batch_size: int, num_workers: int) -> Loader:
     """Every image once, in order."""
     return _loader(images, EpochSampler(len(images), None), batch_size, num_workers, drop_last=False)
+
+
+def _training_sampler(images: ImageFiles, batch_size: int) -> EpochSampler:
+    return EpochSampler(len(images), images.seed, max(len(images), batch_size))
 
 
 def _loader(images: ImageFiles, sampler: EpochSampler, batch_size: int, num_workers: int, drop_last: bool) -> Loader:
