@@ -48,7 +48,7 @@ PREDICTIONS_FILE = "predictions.csv"
 METRICS_FILE = "metrics.json"
 
 # Raised when the result of a stage changes for the same inputs.
-_VERSIONS = {"pretraining": 1, "finetuning": 1}
+_VERSIONS = {"pretraining": 2, "finetuning": 2}
 
 # What does not change a result: where it goes, who watches, which machine works.
 _NO_PART_IN_RESULTS = (
@@ -135,10 +135,11 @@ class Pipeline:
         inputs = {
             "version": _VERSIONS["pretraining"],
             "images": fingerprint([self.prepared.regions.name, names]) if regions else files_fingerprint(base, names),
-            "method": plain(self.config.ssl_method),
+            "method": without(self.config.ssl_method, "official"),
             "backbone": plain(self.config.backbone),
             "training": plain(self.config.recipe.pretraining),
             "trainer": without(self.config.trainer, *_NO_PART_OF_TRAINER),
+            "compile": self.config.compile,
             "seed": self.seed,
         }
         label = f"{self.config.data.name}-{self.config.ssl_method.name}-{self.config.selection.name}"
@@ -152,7 +153,7 @@ class Pipeline:
         training, _ = training_and_test(self.prepared.labeled, self.fold)
         cells = self._cell_images(training, WholeView(self.config.recipe.image_size))
         watched = Watched(Watch(**plain(self.config.watch)), LabeledCells(cells, list(training["group"]), self.fold))
-        pretrain(method, images, build(ssl.view), self._runner, self.config.ssl_method.name, folder, watched)
+        pretrain(method, images, build(ssl.view), self._runner, ssl.name, folder, watched, self.config.compile)
 
     def _method(self) -> SelfSupervisedMethod:
         seed_everything(self.seed, verbose=False)
@@ -165,6 +166,7 @@ class Pipeline:
     def run_inputs(self) -> dict[str, Any]:
         """What a run depends on, without the fold: runs that agree in it are the folds of one configuration."""
         settings = without(self.config, *_NO_PART_IN_RESULTS)
+        settings["ssl_method"] = without(self.config.ssl_method, "official")
         settings["trainer"] = without(self.config.trainer, *_NO_PART_OF_TRAINER)
         settings["data"] = {
             "name": self.config.data.name,
@@ -230,8 +232,9 @@ class Pipeline:
                 "scratch; leave it away, or use ssl=none."
             )
         if self.config.backbone.pretrained:
-            backbone = self.config.backbone
-            check_hub(backbone.get("model_name", backbone.name), "backbone.pretrained=false")  # ours are not timm's
+            if "model_name" not in self.config.backbone:
+                self._backbone()(num_classes=0)  # not of timm; says itself that there are no weights
+            check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
         build(self.config.recipe.finetuning.view)
         if self.config.ssl_method.method is not None:
             self._method()
@@ -317,7 +320,7 @@ class Pipeline:
     ) -> Optimization:
         total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
         return Optimization(
-            optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
+            optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas), "fused": True}),
             base_lr=recipe.base_lr,
             batch_size=recipe.batch_size,
             weight_decay=recipe.weight_decay,

@@ -51,7 +51,7 @@ REGIONS_FILE = "regions.csv"
 FEATURES_FILE = "features.npy"
 
 # Raised when the result of a stage changes for the same inputs.
-VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 2, "selection": 2}
+VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 3, "selection": 2}
 
 _NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
 

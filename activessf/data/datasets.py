@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from activessf.data.images import read_image
+from activessf.data.plain_images import read_checked_image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,7 +23,7 @@ View = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 class ImageFiles(Dataset[tuple[Tensor, int]]):
-    """Image files, each as a view made afresh for every epoch.
+    """Image files, checked by an earlier stage, each as a view made afresh for every epoch.
 
     An item is asked for by (epoch, index), and its randomness is a function of (seed, epoch, index): so it does not
     matter which worker makes it, or what was made before.
@@ -54,8 +54,8 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         self.targets = [0] * len(self.paths) if targets is None else list(targets)
         self.view = view
         self.seed = seed
-        self._mean = np.asarray(mean, np.float32) * 255
-        self._std = np.asarray(std, np.float32) * 255
+        self._mean = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255
+        self._std = torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255
         self._cache: dict[int, NDArray[np.uint8]] = {}
         self._cache_left = cache_bytes
 
@@ -67,8 +67,9 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         """The normalised view, float32 RGB (3, size, size), or views, (V, 3, size, size), and its target."""
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
-        values = (self.view(self._image(index), rng).astype(np.float32) - self._mean) / self._std
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, -3))), self.targets[index]
+        pixels = torch.from_numpy(self.view(self._image(index), rng)).movedim(-1, -3)
+        values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return values.sub_(self._mean).div_(self._std), self.targets[index]
 
     def subset(self, rows: Sequence[int]) -> ImageFiles:
         """Some of the images."""
@@ -80,15 +81,14 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
     def pixels(self, values: Tensor) -> NDArray[np.uint8]:
         """Normalised images (N, 3, H, W) as people see them, uint8 RGB (N, H, W, 3); undoes the normalisation."""
-        channels_last = np.moveaxis(values.detach().float().cpu().numpy(), 1, -1)
-        whole = np.nan_to_num(channels_last * self._std + self._mean, posinf=255.0, neginf=0.0)
-        pixels: NDArray[np.uint8] = np.clip(whole.round(), 0, 255).astype(np.uint8)
+        whole = torch.nan_to_num(values.detach().float().cpu() * self._std + self._mean)
+        pixels: NDArray[np.uint8] = whole.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
         return pixels
 
     def _image(self, index: int) -> NDArray[np.uint8]:
         if index in self._cache:
             return self._cache[index]
-        image = read_image(self.paths[index])
+        image = read_checked_image(self.paths[index])
         if image.nbytes <= self._cache_left:
             self._cache[index] = image
             self._cache_left -= image.nbytes
@@ -104,13 +104,17 @@ class EpochSampler(Sampler[tuple[int, int]]):
         num_images: Number of images.
         seed: Seed of the order; None = in sequence.
         length: Items an epoch; more than `num_images` repeats images (a set smaller than a batch). None = all once.
+        start: The epoch to begin with, and how many of its items are left out, since they were used before.
     """
 
-    def __init__(self, num_images: int, seed: int | None, length: int | None = None) -> None:
+    def __init__(
+        self, num_images: int, seed: int | None, length: int | None = None, start: tuple[int, int] = (0, 0)
+    ) -> None:
         self.num_images = num_images
         self.seed = seed
         self.length = num_images if length is None else length
-        self.epoch = 0
+        self.start = start
+        self.epoch = start[0]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""
@@ -128,29 +132,37 @@ class EpochSampler(Sampler[tuple[int, int]]):
         else:
             rng = np.random.default_rng([self.seed, self.epoch])
             order = np.concatenate([rng.permutation(self.num_images) for _ in range(rounds)])
-        for index in order[: self.length]:
+        first = self.start[1] if self.epoch == self.start[0] else 0
+        for index in order[first : self.length]:
             yield self.epoch, int(index)
 
 
-def training_loader(images: ImageFiles, batch_size: int, num_workers: int) -> Loader:
-    """Shuffled whole batches; a set smaller than a batch is repeated to fill one."""
-    return _loader(images, _training_sampler(images, batch_size), batch_size, num_workers, drop_last=True)
+def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batches_done: int = 0) -> Loader:
+    """Shuffled whole batches; a set smaller than a batch is repeated to fill one.
+
+    Args:
+        images: What they are of.
+        batch_size: Images a batch.
+        num_workers: Loader processes.
+        batches_done: Batches that a training has used before; the first epoch is the rest of the one that they end in.
+    """
+    length = max(len(images), batch_size)
+    epoch, done = divmod(batches_done, length // batch_size)
+    sampler = EpochSampler(len(images), images.seed, length, (epoch, done * batch_size))
+    return _loader(images, sampler, batch_size, num_workers, drop_last=True)
 
 
-def training_batch(images: ImageFiles, batch_size: int, epoch: int, index: int) -> list[int]:
-    """Which images are in a batch of `training_loader`, in their order; the batches of an epoch count from 0."""
-    sampler = _training_sampler(images, batch_size)
+def batch_items(loader: Loader, epoch: int, index: int) -> list[tuple[int, int]]:
+    """The items (epoch, image) of a batch that a training loader has given, which is number `index` of its epoch."""
+    assert isinstance(loader.sampler, EpochSampler) and loader.batch_size is not None
+    sampler = copy.copy(loader.sampler)  # the loader's own may be in the next epoch
     sampler.set_epoch(epoch)
-    return [number for _, number in sampler][index * batch_size : (index + 1) * batch_size]
+    return list(sampler)[index * loader.batch_size : (index + 1) * loader.batch_size]
 
 
 def evaluation_loader(images: ImageFiles, batch_size: int, num_workers: int) -> Loader:
     """Every image once, in order."""
     return _loader(images, EpochSampler(len(images), None), batch_size, num_workers, drop_last=False)
-
-
-def _training_sampler(images: ImageFiles, batch_size: int) -> EpochSampler:
-    return EpochSampler(len(images), images.seed, max(len(images), batch_size))
 
 
 def _loader(images: ImageFiles, sampler: EpochSampler, batch_size: int, num_workers: int, drop_last: bool) -> Loader:

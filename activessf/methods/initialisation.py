@@ -1,4 +1,4 @@
-"""How the published masked autoencoders draw their first weights."""
+"""How the published methods draw their first weights."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from activessf.errors import InputError
 from activessf.methods.decoder import PixelDecoder
+from activessf.methods.encoders import vision_transformer
 from activessf.methods.initialisation import initialise_linear_and_norm, initialise_patch_projection
 from activessf.methods.masking import Masking, gather, keep_smallest, num_kept, uniform_noise
 from activessf.methods.method import SelfSupervisedMethod
@@ -44,13 +45,8 @@ class MAE(SelfSupervisedMethod):
         norm_pix_loss: bool,
     ) -> None:
         super().__init__()
-        encoder = backbone(num_classes=0)
-        if not isinstance(encoder, VisionTransformer) or encoder.cls_token is None or encoder.global_pool != "token":
-            raise InputError(
-                f"ssl=mae needs a Vision Transformer, but the backbone is a {type(encoder).__name__}; "
-                "use backbone=vit_base, vit_small, vit_tiny or vit_mini."
-            )
-        self.encoder: VisionTransformer = encoder
+        self.encoder: VisionTransformer = vision_transformer(backbone, "mae")
+        encoder = self.encoder
         self.mask_ratio = mask_ratio
         self.norm_pix_loss = norm_pix_loss
         self.patch_size: int = encoder.patch_embed.patch_size[0]

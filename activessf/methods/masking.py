@@ -34,6 +34,11 @@ def keep_smallest(noise: Tensor, num_kept: int) -> Masking:
     return Masking(order[:, :num_kept], restore, (restore >= num_kept).float())
 
 
+def hide_smallest(noise: Tensor, num_hidden: int) -> Tensor:
+    """True for the values that are among the `num_hidden` smallest of the last dimension; other than in MAE."""
+    return noise.argsort(dim=-1).argsort(dim=-1) < num_hidden
+
+
 def gather(tokens: Tensor, kept: Tensor) -> Tensor:
     """The tokens (N, kept, D) of some patches (N, kept), out of those of all, (N, L, D)."""
     return tokens.gather(1, kept[:, :, None].expand(-1, -1, tokens.shape[-1]))

@@ -20,10 +20,12 @@ class SelfSupervisedMethod(LightningModule):
     Attributes:
         encoder: A timm network; its state dict is what pretraining hands on.
         optimization: How the method is optimised; set before a Trainer fits it.
+        batch_multiple: A batch is a multiple of so many images.
     """
 
     encoder: nn.Module
     optimization: Optimization
+    batch_multiple: int = 1
 
     def forward(self, views: Tensor, progress: float) -> Tensor:
         """The loss, a scalar.

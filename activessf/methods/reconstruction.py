@@ -19,7 +19,7 @@ class Reconstructs(Protocol):
         Masks are drawn from torch's generator, as in `forward`: under one seed they are the same ones.
 
         Args:
-            views: Normalised images, (N, 3, H, W).
+            views: Normalised images, (N, 3, H, W); N is a multiple of the method's `batch_multiple`.
         """
         ...
 

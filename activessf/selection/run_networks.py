@@ -12,6 +12,7 @@ import timm
 from torch import nn
 
 from activessf.backbones.convvit import ConvViT
+from activessf.backbones.mixmim_transformer import MixMIMTransformer
 from activessf.backbones.pooling import PooledTokens
 from activessf.data.datasets import IMAGENET_MEAN, IMAGENET_STD
 from activessf.errors import InputError
@@ -21,7 +22,10 @@ from activessf.selection.networks import Loaded, content_hash
 
 _NO_PART_OF_NETWORK = ("name", "_target_", "_partial_", "pretrained")
 # What a file may name besides networks of timm.
-_OWN_NETWORKS: dict[str, Callable[..., nn.Module]] = {"activessf.backbones.convvit.ConvViT": ConvViT}
+_OWN_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "activessf.backbones.convvit.ConvViT": ConvViT,
+    "activessf.backbones.mixmim_transformer.MixMIMTransformer": MixMIMTransformer,
+}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from activessf.data.datasets import ImageFiles, training_batch
+from activessf.data.datasets import EpochSampler, ImageFiles, Loader, batch_items
 from activessf.errors import InputError
 from activessf.manifests import replacing
 
@@ -37,13 +38,11 @@ class FiniteLoss(Callback):
 
     Args:
         description: The stage, for the message and the file's name.
-        images: What is trained on.
         folder: Where the batch is kept; made when it is needed.
     """
 
-    def __init__(self, description: str, images: ImageFiles, folder: Path) -> None:
+    def __init__(self, description: str, folder: Path) -> None:
         self._description = description
-        self._images = images
         self._folder = folder
         self._step = 0
         self._before: _Done | None = None
@@ -56,17 +55,20 @@ class FiniteLoss(Callback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the loss: on a GPU one batch late, so that nobody waits for it while there is work to queue."""
-        done = _Done(outputs["loss"], batch, self._step, trainer.current_epoch, batch_idx)
+        loader = trainer.train_dataloader
+        assert isinstance(loader, DataLoader) and isinstance(loader.sampler, EpochSampler)
+        done = _Done(outputs["loss"], batch, self._step, loader.sampler.epoch, batch_idx)
         if self._before is not None:
-            self._check(self._before)
+            self._check(self._before, loader)
         self._before = done if done.loss.is_cuda else None
         if self._before is None:
-            self._check(done)
+            self._check(done, loader)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Look at the last loss, and at the weights that the last step has left."""
-        if self._before is not None:
-            self._check(self._before)
+        loader = trainer.train_dataloader
+        if self._before is not None and isinstance(loader, DataLoader):
+            self._check(self._before, loader)
         wrong = [name for name, value in module.named_parameters() if not torch.isfinite(value).all()]
         if wrong:
             raise InputError(
@@ -74,25 +76,27 @@ class FiniteLoss(Callback):
                 f"numbers, such as {wrong[0]}; lower the recipe's base_lr."
             )
 
-    def _check(self, done: _Done) -> None:
+    def _check(self, done: _Done, loader: Loader) -> None:
         if torch.isfinite(done.loss):
             return
         path = self._folder / f"{self._description.lower()}_step_{done.step:06d}.safetensors"
-        self._keep(done, path)
+        _keep(done, loader, path)
         raise InputError(
             f"{self._description}: the loss is {done.loss.item()} at optimiser step {done.step}; lower the recipe's "
             f"base_lr, or train in 32-bit precision (trainer.precision=32-true). That batch is kept in {path}."
         )
 
-    def _keep(self, done: _Done, path: Path) -> None:
-        views, targets = (values.detach().cpu().contiguous() for values in done.batch)
-        members = training_batch(self._images, len(views), done.epoch, done.index)
-        metadata = {
-            "step": str(done.step),
-            "epoch": str(done.epoch),
-            "seed": str(self._images.seed),
-            "loss": str(done.loss.item()),
-            "images": json.dumps([str(self._images.paths[member]) for member in members]),
-        }
-        with replacing(path) as temporary:
-            save_file({"views": views, "targets": targets}, temporary, metadata)
+
+def _keep(done: _Done, loader: Loader, path: Path) -> None:
+    images = loader.dataset
+    assert isinstance(images, ImageFiles)
+    metadata = {
+        "step": str(done.step),
+        "epoch": str(done.epoch),
+        "seed": str(images.seed),
+        "loss": str(done.loss.item()),
+        "images": json.dumps([str(images.paths[index]) for _, index in batch_items(loader, done.epoch, done.index)]),
+    }
+    views, targets = (values.detach().cpu().contiguous() for values in done.batch)
+    with replacing(path) as temporary:
+        save_file({"views": views, "targets": targets}, temporary, metadata)

@@ -113,10 +113,11 @@ def parameter_groups(
     """Parameters that train, grouped by learning rate and weight decay.
 
     A layer has the rate lr x layer_decay^(N - id): id 0 is the stem, 1 .. N-1 are the blocks, N is what comes after
-    them (last norm, head, and all `others`).
+    them (last norm, head, and all `others`). A network whose published rule has another N gives it as its attribute
+    `full_rate_layer`.
 
     Args:
-        encoder: A timm network.
+        encoder: A timm network, or one that behaves as such.
         others: Named parameters at the full rate.
         lr: Rate of the top layer.
         weight_decay: Of tensors with two dimensions and more.
@@ -130,7 +131,7 @@ def parameter_groups(
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay={layer_decay} must lie in (0, 1]")
     ids = layer_ids(encoder)
-    top = max(ids.values())
+    top = int(getattr(encoder, "full_rate_layer", max(ids.values())))
     named = [(ids[name], name in undecayed, parameter) for name, parameter in encoder.named_parameters()]
     named += [(top, False, parameter) for _, parameter in others]
     groups: dict[tuple[int, float], dict[str, Any]] = {}

@@ -7,13 +7,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 from safetensors.torch import save_file
 
 from activessf.data.datasets import ImageFiles, View
-from activessf.manifests import write_json
+from activessf.manifests import read_table, write_json
 from activessf.methods.method import SelfSupervisedMethod
+from activessf.training.compilation import compile_blocks
 from activessf.training.running import HISTORY_FILE, Runner, say_if_long
 from activessf.training.watching.curves import CURVES_FILE, draw_curves
 from activessf.training.watching.feature_probe import FeatureProbe, LabeledCells
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ENCODER_FILE = "encoder.safetensors"
 SUMMARY_FILE = "summary.json"
+PROBE_FILE = "probe.csv"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def pretrain(
     name: str,
     folder: Path,
     watched: Watched,
+    compiled: bool = False,
 ) -> None:
     """Write `encoder.safetensors`, `summary.json` (images, steps, seconds, last probe) and `history/` into `folder`.
 
@@ -62,37 +66,44 @@ def pretrain(
         name: The method's name, for messages.
         folder: An existing folder.
         watched: What is watched.
+        compiled: Whether its blocks are compiled, see `compile_blocks`.
     """
     dataset = runner.images(images, None, view)
     batch_size, steps = method.optimization.batch_size, method.optimization.total_steps
     method.check_batch(batch_size)
     # Of a copy, since a step may leave traces: running statistics, a momentum network.
-    say_if_long(lambda views: copy.deepcopy(method)(views, 0.0), dataset, batch_size, steps, "Pretraining")
+    say_if_long(
+        lambda views: copy.deepcopy(method)(views, 0.0),
+        dataset,
+        batch_size,
+        steps,
+        "Pretraining",
+        method.batch_multiple,
+    )
+    if compiled:
+        log.info("Compiling %d blocks; the first step takes longer.", compile_blocks(method))
     log.info("Pretraining %s on %d images, %d steps.", name, len(images), steps)
-    probe = _probe(watched, batch_size, runner, folder)
-    callbacks = _callbacks(watched.watch, probe, dataset, batch_size, steps, folder)
+    callbacks = _watching(watched, dataset, batch_size, steps, runner.num_workers, folder)
     seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining", callbacks)
     save_file({key: value.contiguous() for key, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE)
-    found = {"fold": watched.cells.fold, **probe.rows[-1]} if probe is not None and probe.rows else None
-    write_json({"images": len(images), "steps": steps, "seconds": seconds, "probe": found}, folder / SUMMARY_FILE)
+    summary: dict[str, Any] = {"images": len(images), "steps": steps, "seconds": seconds, "probe": None}
+    if (folder / PROBE_FILE).is_file():
+        last = read_table(folder / PROBE_FILE, ["step"]).to_dict("records")[-1]
+        summary["probe"] = {"fold": watched.cells.fold, **last}
+    write_json(summary, folder / SUMMARY_FILE)
     if (folder / HISTORY_FILE).is_file():  # there is none if a training is shorter than the logging interval
         draw_curves(folder / HISTORY_FILE, folder / CURVES_FILE)
 
 
-def _probe(watched: Watched, batch_size: int, runner: Runner, folder: Path) -> FeatureProbe | None:
-    if not watched.watch.probe:
-        return None
-    return FeatureProbe(watched.cells, watched.watch, batch_size, runner.num_workers, folder)
-
-
-def _callbacks(
-    watch: Watch, probe: FeatureProbe | None, images: ImageFiles, batch_size: int, steps: int, folder: Path
+def _watching(
+    watched: Watched, images: ImageFiles, batch_size: int, steps: int, num_workers: int, folder: Path
 ) -> list[Callback]:
-    throughput = Throughput()
-    looks: list[Look] = [] if probe is None else [probe]
+    watch, throughput, looks = watched.watch, Throughput(), list[Look]()
+    if watch.probe:
+        looks.append(FeatureProbe(watched.cells, watch, batch_size, num_workers))
     if watch.num_images:
         looks.append(Reconstructions(images, watch.num_images, folder))
     between = watch.steps_between(len(images), batch_size)
     if between is None or not looks:
         return [throughput]
-    return [throughput, Looking(looks, between, steps, throughput.paused)]
+    return [throughput, Looking(looks, between, steps, throughput.paused, folder / PROBE_FILE)]

@@ -98,7 +98,6 @@ class Runner:
         cache_bytes: Decoded images kept in memory, a loader process.
         seed: Of order, views, masks and dropout.
         failed: Folder for a batch whose loss is no number; not a stage's own, which a failure removes.
-    failed: Folder for a batch whose loss is no number; outside of any stage's own folder, which a failure removes.
     """
 
     make_trainer: Callable[..., Trainer]
@@ -138,7 +137,7 @@ class Runner:
         """
         seed_everything(self.seed, verbose=False)
         history = CSVLogger(directory, name="", version=HISTORY_FOLDER)
-        guard = FiniteLoss(description, images, self.failed)
+        guard = FiniteLoss(description, self.failed)
         trainer = self.make_trainer(
             max_steps=total_steps,
             max_epochs=-1,
@@ -191,7 +190,12 @@ def _habits_unsaid() -> Iterator[None]:
 
 
 def say_if_long(
-    loss_of: Callable[[Tensor], Tensor], images: ImageFiles, batch_size: int, total_steps: int, stage: str
+    loss_of: Callable[[Tensor], Tensor],
+    images: ImageFiles,
+    batch_size: int,
+    total_steps: int,
+    stage: str,
+    batch_multiple: int = 1,
 ) -> None:
     """Time one step on the CPU and say beforehand if the training will take many hours here.
 
@@ -203,10 +207,12 @@ def say_if_long(
         batch_size: Images of a real step.
         total_steps: Optimiser steps.
         stage: Name of the stage.
+        batch_multiple: A batch is a multiple of so many images.
     """
     if torch.cuda.is_available():
         return
-    batch = torch.stack([images[0, index % len(images)][0] for index in range(_TIMED_IMAGES)])
+    num_timed = -(-_TIMED_IMAGES // batch_multiple) * batch_multiple
+    batch = torch.stack([images[0, index % len(images)][0] for index in range(num_timed)])
     with torch.random.fork_rng(devices=[]):
         started = time.monotonic()
         torch.autograd.backward(loss_of(batch))

@@ -3,6 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop
 
 from activessf.data.augmentations import RandomView, WholeView, resize
 from activessf.data.datasets import (
@@ -10,7 +13,7 @@ from activessf.data.datasets import (
     IMAGENET_STD,
     EpochSampler,
     ImageFiles,
-    training_batch,
+    batch_items,
     training_loader,
 )
 from activessf.data.images import read_image, write_png
@@ -89,20 +92,37 @@ def test_crops_cover_the_asked_share_of_the_area():
     assert 0.19 <= min(shares) and max(shares) <= 0.51
 
 
-def test_shrinking_averages():
-    image = np.zeros((4, 4, 3), np.uint8)
-    image[:2, :2] = [[[0], [100]], [[100], [200]]]
-    assert resize(image, 2)[0, 0].tolist() == [100, 100, 100]
+@pytest.mark.parametrize(("height", "width", "size"), [(40, 60, 24), (17, 9, 32), (224, 224, 224), (90, 300, 48)])
+def test_resizing_is_that_of_pillow(height, width, size):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(resize(image, size) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4, 9])
-def test_what_was_in_a_batch_is_known_afterwards(paths, batch_size):
+def test_crops_are_distributed_as_those_of_torchvision():
+    torch.manual_seed(0)
+    height, width, number = 300, 400, 2000
+    view, rng, blank = RandomView(8, (0.2, 1.0)), np.random.default_rng(0), torch.zeros(3, height, width)
+    ours = np.array([view._box(height, width, rng) for _ in range(number)])
+    theirs = [RandomResizedCrop.get_params(blank, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(number)]
+    top, left, h, w = np.array(theirs).T
+    for own, other in zip(ours.T, (left, top, w, h), strict=True):
+        assert ks_2samp(own, other).pvalue > 0.001
+    aspects = [np.log(w / h) for *_, w, h in ours], np.log(w / h)
+    assert ks_2samp(*aspects).pvalue > 0.001
+
+
+@pytest.mark.parametrize(("batch_size", "done"), [(1, 0), (2, 0), (4, 0), (9, 0), (2, 4)])
+def test_what_was_in_a_batch_is_known_afterwards(paths, batch_size, done):
     images = ImageFiles(paths, list(range(6)), WholeView(8), seed=3)
-    loader = training_loader(images, batch_size, 0)
-    for epoch in (0, 5):
+    loader = training_loader(images, batch_size, 0, done)
+    given = {}
+    for epoch in (1, 2, 5):
         loader.sampler.set_epoch(epoch)
-        for index, (_, targets) in enumerate(loader):
-            assert training_batch(images, batch_size, epoch, index) == targets.tolist()
+        given |= {(epoch, index): targets.tolist() for index, (_, targets) in enumerate(loader)}
+    for (epoch, index), targets in given.items():
+        assert batch_items(loader, epoch, index) == [(epoch, target) for target in targets]
+    assert loader.sampler.epoch == 5
 
 
 def test_a_subset_has_the_images_it_is_told_to_have_and_caches_them_as_its_own(paths):

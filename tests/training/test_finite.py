@@ -7,6 +7,7 @@ from safetensors import safe_open
 from watched import Blurred, Diverging, cells, pretrained, runner, watch
 
 from activessf.data.augmentations import RandomView
+from activessf.data.datasets import training_loader
 from activessf.errors import InputError
 from activessf.training.finite import FiniteLoss
 
@@ -56,32 +57,32 @@ def loss(value):
     return torch.tensor(value).as_subclass(OnGPU)
 
 
-def steps(guard, batches, losses):
+def steps(guard, loader, batches, losses):
     """What Lightning calls, for a loss that is on a GPU."""
     for step, (batch, value) in enumerate(zip(batches, losses, strict=True)):
         guard.on_train_batch_start(SimpleNamespace(global_step=step), None, batch, step)
-        done = SimpleNamespace(global_step=step + 1, current_epoch=0)
+        done = SimpleNamespace(global_step=step + 1, train_dataloader=loader)
         guard.on_train_batch_end(done, None, {"loss": loss(value)}, batch, step)
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 2])
 def test_a_look_that_comes_late_keeps_the_right_batch_and_the_last_is_looked_at_too(tmp_path, wrong):
-    images = cells(tmp_path).images
+    loader = training_loader(cells(tmp_path).images, 4, 0)
     batches = [(torch.full((4, 3, 2, 2), float(number)), torch.zeros(4)) for number in range(3)]
     losses = [float("inf") if number >= wrong else 1.0 for number in range(3)]
-    guard = FiniteLoss("Fine-tuning", images, tmp_path / "failed")
+    guard = FiniteLoss("Fine-tuning", tmp_path / "failed")
     with pytest.raises(InputError, match=f"Fine-tuning: the loss is inf at optimiser step {wrong + 1};"):
-        steps(guard, batches, losses)
-        guard.on_train_end(SimpleNamespace(global_step=3), torch.nn.Linear(1, 1))
+        steps(guard, loader, batches, losses)
+        guard.on_train_end(SimpleNamespace(global_step=3, train_dataloader=loader), torch.nn.Linear(1, 1))
     tensors, metadata = kept(tmp_path / "failed" / f"fine-tuning_step_00000{wrong + 1}.safetensors")
     assert (tensors["views"] == wrong).all() and metadata["step"] == str(wrong + 1)
 
 
 def test_weights_that_are_no_numbers_after_the_last_step_are_no_result(tmp_path):
     module = torch.nn.Linear(2, 2)
-    guard = FiniteLoss("Pretraining", cells(tmp_path).images, tmp_path / "failed")
-    guard.on_train_end(SimpleNamespace(global_step=3), module)
+    guard = FiniteLoss("Pretraining", tmp_path / "failed")
+    guard.on_train_end(SimpleNamespace(global_step=3, train_dataloader=None), module)
     with torch.no_grad():
         module.bias[1] = float("nan")
     with pytest.raises(InputError, match="last of 3 optimiser steps left weights that are no numbers, such as bias"):
-        guard.on_train_end(SimpleNamespace(global_step=3), module)
+        guard.on_train_end(SimpleNamespace(global_step=3, train_dataloader=None), module)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from activessf.data.datasets import ImageFiles
-from activessf.manifests import write_table
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.training.watching.features import embed, feature_std
 from activessf.training.watching.looking import Seen
@@ -20,8 +17,7 @@ from activessf.training.watching.settings import Watch
 
 log = logging.getLogger(__name__)
 
-PROBE_FILE = "probe.csv"
-_COLUMNS = ("step", "knn_accuracy", "knn_f1", "linear_accuracy", "linear_f1", "feature_std")
+NUMBERS = ("knn_accuracy", "knn_f1", "linear_accuracy", "linear_f1", "feature_std")
 
 
 @dataclass(frozen=True)
@@ -45,29 +41,23 @@ class LabeledCells:
 
 
 class FeatureProbe:
-    """A look at the features: k-NN and linear accuracy and F1, and their spread, into `probe.csv` and `rows`.
-
-    Attributes:
-        rows: What was found so far, a row a look.
+    """A look at the features: accuracy and macro F1 of a k-NN and of a linear classifier, and how far they are spread.
 
     Args:
         cells: What is probed.
         watch: How.
         batch_size: Images at a time.
         num_workers: Loader processes.
-        folder: An existing folder.
     """
 
-    def __init__(self, cells: LabeledCells, watch: Watch, batch_size: int, num_workers: int, folder: Path) -> None:
+    def __init__(self, cells: LabeledCells, watch: Watch, batch_size: int, num_workers: int) -> None:
         cells = cells.thinned(watch.probe_cells)
-        self.rows: list[dict[str, float]] = []
         self._images = cells.images
         self._targets = np.array(cells.images.targets)
         self._parts = split(self._targets, cells.groups, watch.held_out, cells.images.seed)
         self._watch = watch
         self._batch_size = batch_size
         self._num_workers = num_workers
-        self._folder = folder
         self._collapsed = False
         if self._parts is None:
             log.warning(
@@ -90,10 +80,8 @@ class FeatureProbe:
         truth = self._targets[self._parts.held_out]
         linear = linear_predictions(features, self._targets, self._parts)
         found = (*scores(by_neighbours, truth), *scores(linear, truth), feature_std(features))
-        self.rows.append(dict(zip(_COLUMNS, (step, *found), strict=True)))
-        write_table(pd.DataFrame(self.rows), self._folder / PROBE_FILE)
         self._tell(step, *found)
-        return Seen({f"probe/{name}": value for name, value in self.rows[-1].items() if name != "step"}, {})
+        return Seen(dict(zip(NUMBERS, found, strict=True)), {})
 
     def _tell(self, step: int, knn: float, knn_f1: float, linear: float, linear_f1: float, spread: float) -> None:
         when = f"after {step:,} steps" if step else "untrained"

@@ -38,20 +38,27 @@ class Reconstructions:
 
     def __init__(self, images: ImageFiles, num_images: int, folder: Path) -> None:
         self._images = images
-        self._shown = np.linspace(0, len(images) - 1, min(num_images, len(images))).round().astype(int).tolist()
+        self._num_images = min(num_images, len(images))
         self._folder = folder
 
     def __call__(self, method: SelfSupervisedMethod, step: int) -> Seen:
         """See `Look`."""
         if not isinstance(method, Reconstructs):
             return Seen({}, {})
-        views = torch.stack([self._images[0, index][0] for index in self._shown])
+        shown = self._shown(method.batch_multiple)
+        views = torch.stack([self._images[0, index][0] for index in shown])
         torch.manual_seed(self._images.seed)  # the same masks in every look; the caller restores the generator
         columns = (views, *method.reconstruct(views.to(next(method.parameters()))))
-        names = [self._images.paths[index].name for index in self._shown]
+        names = [self._images.paths[index].name for index in shown]
         picture = grid([self._images.pixels(column) for column in columns], names, step)
         write_picture(picture, self._folder / FOLDER / f"step_{step:06d}.png")
-        return Seen({}, {"pretrain/reconstructions": picture})
+        return Seen({}, {"reconstructions": picture})
+
+    def _shown(self, multiple: int) -> list[int]:
+        """Which images: as many as asked for, but whole groups if the method mixes so many; images may come again."""
+        number = max(1, self._num_images // multiple) * multiple
+        places: list[int] = np.linspace(0, len(self._images) - 1, number).round().astype(int).tolist()
+        return places
 
 
 def grid(columns: Sequence[Pictures], names: Sequence[str], step: int) -> NDArray[np.uint8]:

@@ -5,8 +5,8 @@ from PIL import Image
 from watched import PATCH, SIZE, Blurred, cells, tiny_mae
 
 from activessf.data.datasets import IMAGENET_MEAN
-from activessf.methods.pixels import patchify, target_pixels
-from activessf.methods.reconstruction import Reconstructs, masked_and_predicted
+from activessf.methods.pixels import patchify
+from activessf.methods.reconstruction import Reconstructs
 from activessf.regions.quality.drawing import font
 from activessf.training.watching.looking import Seen
 from activessf.training.watching.reconstructions import Reconstructions, fitted, grid
@@ -33,34 +33,13 @@ def patches(image):
     return patchify(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None], PATCH)[0]
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-def test_a_perfect_prediction_reconstructs_the_image(normalised):
-    views = torch.randn(2, 3, 16, 24, dtype=torch.float64)
-    mask = (torch.arange(24) % 2).expand(2, -1).double()
-    prediction = target_pixels(views, 4, normalised)
-    masked, predicted = masked_and_predicted(views, prediction, mask, 4, normalised)
-    assert torch.allclose(predicted, views, atol=1e-9)
-    hidden = mask[:, :, None].bool().expand(-1, -1, 48)
-    assert (patchify(masked, 4)[hidden] == 0).all()
-    assert torch.equal(patchify(masked, 4)[~hidden], patchify(views, 4)[~hidden])
-
-
-def test_a_hidden_patch_of_a_flat_prediction_has_the_true_mean():
-    views = torch.randn(1, 3, 8, 8, dtype=torch.float64)
-    prediction = torch.zeros(1, 4, 48, dtype=torch.float64)
-    mask = torch.tensor([[1.0, 0, 0, 0]])
-    _, predicted = masked_and_predicted(views, prediction, mask, 4, normalised=True)
-    assert torch.allclose(predicted[0, :, :4, :4], views[0, :, :4, :4].mean().expand(3, 4, 4))
-    assert torch.equal(predicted[0, :, 4:], views[0, :, 4:])
-
-
 @pytest.mark.parametrize("norm_pix_loss", [False, True])
 def test_the_grid_shows_input_masked_and_predicted_pixels(images, tmp_path, norm_pix_loss):
     method = tiny_mae(norm_pix_loss=norm_pix_loss).eval()
     with torch.no_grad():
         seen = Reconstructions(images, 3, tmp_path)(method, 40)
     picture = np.asarray(Image.open(tmp_path / "reconstructions" / "step_000040.png"))
-    assert (seen.pictures["pretrain/reconstructions"] == picture).all() and seen.numbers == {}
+    assert (seen.pictures["reconstructions"] == picture).all() and seen.numbers == {}
     grey = np.round(255 * np.array(IMAGENET_MEAN)).astype(int).tolist()
     for row, index in enumerate((0, 20, 39)):  # evenly spread over 40 images
         shown, masked, predicted = (tile(picture, row, column) for column in range(3))
@@ -75,11 +54,11 @@ def test_the_grid_shows_input_masked_and_predicted_pixels(images, tmp_path, norm
 def test_looks_have_the_same_images_and_masks_whatever_has_been_drawn_before(images, tmp_path):
     look, method = Reconstructions(images, 2, tmp_path), tiny_mae().eval()
     torch.manual_seed(1)
-    first = look(method, 0).pictures["pretrain/reconstructions"]
+    first = look(method, 0).pictures["reconstructions"]
     torch.manual_seed(2)
     with torch.no_grad():
         method.decoder.pred.bias += 1
-    second = look(method, 7).pictures["pretrain/reconstructions"]
+    second = look(method, 7).pictures["reconstructions"]
     for row in range(2):
         assert (tile(first, row, 0) == tile(second, row, 0)).all()
         assert (tile(first, row, 1) == tile(second, row, 1)).all()
@@ -97,7 +76,14 @@ def test_a_method_that_can_not_reconstruct_is_passed_over(images, tmp_path):
 
 def test_no_more_images_are_shown_than_there_are(images, tmp_path):
     seen = Reconstructions(images.subset([3, 5]), 8, tmp_path)(tiny_mae().eval(), 0)
-    assert seen.pictures["pretrain/reconstructions"].shape[0] == TOP + 2 * (128 + 26)
+    assert seen.pictures["reconstructions"].shape[0] == TOP + 2 * (128 + 26)
+
+
+def test_a_method_that_mixes_images_is_shown_whole_groups_of_them(images):
+    for number, multiple, expected in ((3, 2, [0, 39]), (8, 4, 8), (1, 4, 4), (5, 1, 5)):
+        shown = Reconstructions(images, number, None)._shown(multiple)
+        assert shown == expected or len(shown) == expected
+    assert Reconstructions(images.subset([0]), 8, None)._shown(4) == [0, 0, 0, 0]
 
 
 def test_predictions_that_are_no_numbers_or_out_of_range_are_drawn_all_the_same(images):

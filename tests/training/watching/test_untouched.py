@@ -52,3 +52,22 @@ def test_running_statistics_stay_and_nothing_is_to_be_differentiated():
         assert not parts(torch.randn(8, 4)).requires_grad
     assert all(torch.equal(value, before[name]) for name, value in parts.state_dict().items())
     assert parts(torch.randn(8, 4)).requires_grad
+
+
+def test_nothing_is_compiled_and_what_was_compiled_is_used_again():
+    compiled = []
+
+    def backend(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    part = nn.Linear(4, 4)
+    part.compile(backend=backend, dynamic=False)
+    with untouched(part):
+        part(torch.randn(3, 4))
+    assert compiled == []
+    part(torch.randn(8, 4))
+    with untouched(part):
+        part(torch.randn(5, 4))
+    part(torch.randn(8, 4))
+    assert len(compiled) == 1

@@ -2,6 +2,8 @@
 
 import json
 import logging
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from activessf.data.datasets import ImageFiles
 from activessf.training.loggers import wandb_logger
 from activessf.training.watching.curves import draw_curves
 from activessf.training.watching.feature_probe import FeatureProbe, LabeledCells
+from activessf.training.watching.looking import Looking, Seen
 from activessf.training.watching.probe import split
 
 NUMBERS = ["knn_accuracy", "knn_f1", "linear_accuracy", "linear_f1", "feature_std"]
@@ -160,11 +163,41 @@ def test_a_set_smaller_than_a_batch_is_an_epoch_of_one_step():
     assert watch(every=20, steps=None).steps_between(num_images=5, batch_size=64) == 20
 
 
+def test_a_resumed_training_goes_on_after_what_was_found_before(tmp_path):
+    steps = []
+
+    def look(method, step):
+        steps.append(step)
+        return Seen({"number": 2.0 * step}, {})
+
+    def looking():
+        return Looking([look], 2, 9, nullcontext, tmp_path / "table.csv")
+
+    def trainer(step):
+        return SimpleNamespace(
+            global_step=step, loggers=[], precision_plugin=SimpleNamespace(forward_context=nullcontext)
+        )
+
+    first, method = looking(), tiny_mae()
+    first.on_train_start(trainer(0), method)
+    for step in (1, 2, 2, 3):
+        first.on_train_batch_end(trainer(step), method, None, None, 0)
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second = looking()
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    second.on_train_start(trainer(3), method)
+    for step in (4, 9):
+        second.on_train_batch_end(trainer(step), method, None, None, 0)
+    assert steps == [0, 2, 4, 9]
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert table["step"].tolist() == steps and table["number"].tolist() == [0, 4, 8, 18]
+
+
 # Looks that find something amiss
 
 
 def look(tmp_path, method, **settings):
-    probe = FeatureProbe(cells(tmp_path), watch(**settings), 16, 0, tmp_path)
+    probe = FeatureProbe(cells(tmp_path), watch(**settings), 16, 0)
     return probe, method.eval()
 
 
@@ -197,14 +230,14 @@ def test_features_that_are_no_numbers_are_left_to_the_guard_of_the_loss(tmp_path
     probe, method = look(tmp_path, tiny_mae())
     with torch.no_grad():
         method.encoder.norm.bias.fill_(float("nan"))
-        assert probe(method, 3).numbers == {} and probe.rows == []
+        assert probe(method, 3).numbers == {}
     assert "no numbers any more after 3 steps" in caplog.text
 
 
 def test_too_few_cells_are_said_and_not_probed(tmp_path, caplog):
     labeled = cells(tmp_path)
     few = LabeledCells(labeled.images.subset([0]), ["a"], 0)
-    probe = FeatureProbe(few, watch(), 16, 0, tmp_path)
+    probe = FeatureProbe(few, watch(), 16, 0)
     assert "1 labeled cells of the training folds are too few" in caplog.text
     assert probe(tiny_mae().eval(), 0).numbers == {}
 
@@ -219,7 +252,7 @@ def test_of_many_cells_some_are_probed(tmp_path):
 
     labeled = cells(tmp_path)
     images = Counting(labeled.images.paths, labeled.images.targets, labeled.images.view, 0)
-    probe = FeatureProbe(LabeledCells(images, labeled.groups, 0), watch(probe_cells=12), 16, 0, tmp_path)
+    probe = FeatureProbe(LabeledCells(images, labeled.groups, 0), watch(probe_cells=12), 16, 0)
     with torch.no_grad():
         probe(tiny_mae().eval(), 0)
     assert sorted(seen) == list(range(12)) and len(probe._images) == 12
