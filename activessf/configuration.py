@@ -89,6 +89,7 @@ def check_settings(config: DictConfig) -> None:
         _require(isinstance(config[key], bool), key, config[key], "be true or false")
     _check_quality(config.quality)
     _check_audit(config.audit)
+    _check_watch(config.watch)
     _check_calibration(config.calibration)
     fits = shard is None or _is_integer(shard) and 0 <= shard < num_shards
     _require(fits, "shard", shard, f"be null or 0 to {num_shards - 1} (num_shards - 1)")
@@ -119,6 +120,21 @@ def _check_audit(audit: DictConfig) -> None:
     for key, least in (("num_crops", 2), ("map_points", 10)):
         value = audit[key]
         _require(_is_integer(value) and value >= least, f"audit.{key}", value, f"be a whole number, {least} or more")
+
+
+def _check_watch(watch: DictConfig) -> None:
+    every, steps, share = watch.every, watch.steps, watch.held_out
+    _require(_is_number(every) and every >= 0, "watch.every", every, "be a number of epochs, 0 or more")
+    fits = steps is None or _is_integer(steps) and steps >= 1
+    _require(fits, "watch.steps", steps, "be null or a whole number, 1 or more")
+    _require(isinstance(watch.probe, bool), "watch.probe", watch.probe, "be true or false")
+    for key, least in (("num_images", 0), ("probe_cells", 2), ("knn_neighbours", 1)):
+        value = watch[key]
+        _require(_is_integer(value) and value >= least, f"watch.{key}", value, f"be a whole number, {least} or more")
+    _require(_is_number(share) and 0 < share <= 0.5, "watch.held_out", share, "lie above 0 and up to 0.5")
+    temperature, lowest = watch.knn_temperature, watch.collapse_below
+    _require(_is_number(temperature) and temperature > 0, "watch.knn_temperature", temperature, "be a number above 0")
+    _require(_is_number(lowest) and 0 <= lowest <= 1, "watch.collapse_below", lowest, "lie in 0 to 1")
 
 
 def _check_calibration(calibration: DictConfig) -> None:

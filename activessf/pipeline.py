@@ -37,8 +37,10 @@ from activessf.selection.audit.page import PAGE as AUDIT_PAGE
 from activessf.selection.stage import selected_crops
 from activessf.training.finetuning import Finetuning, finetune
 from activessf.training.optimization import Optimization
-from activessf.training.pretraining import ENCODER_FILE, SUMMARY_FILE, pretrain
+from activessf.training.pretraining import ENCODER_FILE, SUMMARY_FILE, Watched, pretrain
 from activessf.training.running import Runner, num_steps, num_warmup_steps
+from activessf.training.watching.feature_probe import LabeledCells
+from activessf.training.watching.settings import Watch
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ _VERSIONS = {"pretraining": 2, "finetuning": 2}
 # What does not change a result: where it goes, who watches, which machine works.
 _NO_PART_IN_RESULTS = (
     *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
-    *("strict", "shard", "num_shards", "calibrate", "calibration", "quality", "audit"),
+    *("strict", "shard", "num_shards", "calibrate", "calibration", "quality", "audit", "watch"),
 )
 _STAGE_1 = ("regions", "slide_overrides", "tiling")
 _NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
@@ -147,7 +149,11 @@ class Pipeline:
         recipe, method = self.config.recipe.pretraining, self._method()
         ssl = self.config.ssl_method
         method.optimization = self._optimization(recipe, len(images), ssl.betas, ssl.layer_decay, ssl.decay_vectors)
-        pretrain(method, images, build(ssl.view), self._runner, ssl.name, folder, self.config.compile)
+        # Whatever selection.scope is: cells of the tested fold are not even watched.
+        training, _ = training_and_test(self.prepared.labeled, self.fold)
+        cells = self._cell_images(training, WholeView(self.config.recipe.image_size))
+        watched = Watched(Watch(**plain(self.config.watch)), LabeledCells(cells, list(training["group"]), self.fold))
+        pretrain(method, images, build(ssl.view), self._runner, ssl.name, folder, watched, self.config.compile)
 
     def _method(self) -> SelfSupervisedMethod:
         seed_everything(self.seed, verbose=False)
@@ -306,6 +312,7 @@ class Pipeline:
             num_workers=self.prepared.num_workers,
             cache_bytes=int(self.config.cache_gib * 2**30),
             seed=self.seed,
+            failed=self.prepared.output_dir / "failed" / self.run_name / f"fold_{self.fold}",
         )
 
     def _optimization(

@@ -27,6 +27,7 @@ from activessf.methods.method import SelfSupervisedMethod
 from activessf.regions.filtering import RegionFilter
 from activessf.selection.features import FeatureExtractor
 from activessf.training.optimization import scaled_lr
+from activessf.training.watching.settings import Watch
 
 # The others are for configuration files only.
 GROUPS = sorted(
@@ -219,6 +220,12 @@ def test_a_trainer_runs_on_one_device(name: str) -> None:
         pytest.skip("trainer=gpu is built where there is a CUDA device")
     trainer = instantiate(config)(max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     assert isinstance(trainer, Trainer) and trainer.world_size == 1
+
+
+def test_the_watch_is_what_the_configuration_says_and_nothing_else() -> None:
+    watch = Watch(**plain(composed().watch))
+    assert (watch.every, watch.steps, watch.num_images, watch.probe) == (20, None, 8, True)
+    assert (watch.knn_neighbours, watch.knn_temperature) == (20, 0.07)
 
 
 @pytest.mark.parametrize("name", options("logger"))

@@ -154,7 +154,7 @@ def test_what_only_watches_or_works_has_no_part_in_a_runs_name(outputs, demo):
     base = pipeline.Pipeline(configure(outputs, *on(demo))).run_name
     for override in (
         "fold=3", "num_workers=2", "logger=wandb", "cache_gib=0", "trainer.accelerator=auto",
-        "trainer.log_every_n_steps=7", "selection.features.batch_size=3",
+        "trainer.log_every_n_steps=7", "selection.features.batch_size=3", "watch.every=3", "watch.probe=false",
     ):  # fmt: skip
         assert pipeline.Pipeline(configure(outputs, *on(demo), override)).run_name == base, override
     for override in (
@@ -226,6 +226,43 @@ def test_the_pretrained_weights_reach_the_classifier(run, outputs, demo, monkeyp
         if not name.startswith("norm."):
             assert torch.equal(seen[name], value), name
     assert set(seen) - set(encoder) == {"fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"}
+
+
+def test_who_watches_shares_the_pretraining_with_who_does_not(run, outputs, demo):
+    usual, other = (
+        pipeline.Pipeline(configure(outputs, *on(demo), "fold=0", *overrides)).pretraining
+        for overrides in ([], ["watch.every=0", "watch.knn_neighbours=3"])
+    )
+    assert usual.name == other.name and usual.ready
+
+
+def test_a_pretraining_folder_shows_that_it_learned(run, outputs):
+    record = json.loads((run / "run.json").read_text())
+    folder = outputs / "stages" / "pretraining" / record["pretraining"]
+    assert pd.read_csv(folder / "probe.csv")["step"].tolist() == [0, 3]
+    assert json.loads((folder / "summary.json").read_text())["probe"]["fold"] == 0
+    assert {path.name for path in (folder / "reconstructions").iterdir()} == {"step_000000.png", "step_000003.png"}
+    assert (folder / "curves.png").is_file() and (folder / "history" / "metrics.csv").is_file()
+
+
+@pytest.mark.parametrize("overrides", [[], ["selection.scope=all"], ["selection=none"]])
+def test_no_cell_of_the_tested_fold_is_watched(outputs, demo, monkeypatch, overrides):
+    seen = {}
+
+    def look(method, images, view, runner, name, folder, watched, compiled):
+        seen["cells"] = watched.cells
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(pipeline, "pretrain", look)
+    made = pipeline.Pipeline(configure(outputs, *on(demo), "fold=3", "recipe.pretraining.steps=7", *overrides))
+    with pytest.raises(InputError, match="seen enough"):
+        made.pretraining.obtain()
+    cells, table = seen["cells"], made.prepared.labeled
+    crops = [path.relative_to(made.prepared.cells.folder).as_posix() for path in cells.images.paths]
+    known = table.set_index("crop").loc[crops]
+    assert set(crops) == set(table.loc[table["fold"] != 3, "crop"]) and not (known["fold"] == 3).any()
+    assert list(cells.groups) == known["group"].tolist() and cells.fold == 3
+    assert [made.prepared.source.classes[target] for target in cells.images.targets] == known["label"].tolist()
 
 
 def test_a_supervised_run_does_not_depend_on_the_selection(outputs, demo):
@@ -339,6 +376,15 @@ def test_a_hub_that_can_not_be_reached_is_said_before_anything_runs(tmp_path, de
         ("selection.alpha=high", "selection.alpha=high must be"),
         ("selection.features.checkpoint=/nope.pth", "The checkpoint /nope.pth is no file"),
         ("backbone.pretrained=true", "backbone.pretrained=true has no effect with ssl=mae"),
+        ("watch.every=-1", "watch.every=-1 must be a number of epochs, 0 or more"),
+        ("watch.steps=0", "watch.steps=0 must be null or a whole number, 1 or more"),
+        ("watch.num_images=2.5", "watch.num_images=2.5 must be a whole number, 0 or more"),
+        ("watch.probe=maybe", "watch.probe=maybe must be true or false"),
+        ("watch.probe_cells=1", "watch.probe_cells=1 must be a whole number, 2 or more"),
+        ("watch.held_out=0.7", "watch.held_out=0.7 must lie above 0 and up to 0.5"),
+        ("watch.knn_neighbours=0", "watch.knn_neighbours=0 must be a whole number, 1 or more"),
+        ("watch.knn_temperature=0", "watch.knn_temperature=0 must be a number above 0"),
+        ("watch.collapse_below=2", "watch.collapse_below=2 must lie in 0 to 1"),
         ("recipe.pretraining.view.scale=[0.2,3]", "view.scale=.* must be two shares"),
     ],
 )
@@ -391,6 +437,8 @@ def test_a_diverging_training_stops_and_publishes_nothing(demo, tmp_path):
         match="Fine-tuning: the loss is (nan|inf) at optimiser step",
     )  # fmt: skip
     assert not list((tmp_path / "runs").rglob("metrics.json"))
+    (kept,) = (tmp_path / "failed").glob("*/fold_0/fine-tuning_step_*.safetensors")
+    assert load_file(kept)["views"].shape == (16, 3, 48, 48)
 
 
 def test_slides_smaller_than_a_cell_are_only_slides_without_regions(demo, tmp_path):

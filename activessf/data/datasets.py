@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,20 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         return values.sub_(self._mean).div_(self._std), self.targets[index]
 
+    def subset(self, rows: Sequence[int]) -> ImageFiles:
+        """Some of the images."""
+        part = copy.copy(self)
+        part.paths = [self.paths[row] for row in rows]
+        part.targets = [self.targets[row] for row in rows]
+        part._cache = {}
+        return part
+
+    def pixels(self, values: Tensor) -> NDArray[np.uint8]:
+        """Normalised images (N, 3, H, W) as people see them, uint8 RGB (N, H, W, 3); undoes the normalisation."""
+        whole = torch.nan_to_num(values.detach().float().cpu() * self._std + self._mean)
+        pixels: NDArray[np.uint8] = whole.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
+        return pixels
+
     def _image(self, index: int) -> NDArray[np.uint8]:
         if index in self._cache:
             return self._cache[index]
@@ -136,6 +151,14 @@ def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batch
     epoch, done = divmod(batches_done, length // batch_size)
     sampler = EpochSampler(len(images), images.seed, length, (epoch, done * batch_size))
     return _loader(images, sampler, batch_size, num_workers, drop_last=True)
+
+
+def batch_items(loader: Loader, epoch: int, index: int) -> list[tuple[int, int]]:
+    """The items (epoch, image) of a batch that a training loader has given, which is number `index` of its epoch."""
+    assert isinstance(loader.sampler, EpochSampler) and loader.batch_size is not None
+    sampler = copy.copy(loader.sampler)  # the loader's own may be in the next epoch
+    sampler.set_epoch(epoch)
+    return list(sampler)[index * loader.batch_size : (index + 1) * loader.batch_size]
 
 
 def evaluation_loader(images: ImageFiles, batch_size: int, num_workers: int) -> Loader:

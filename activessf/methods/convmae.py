@@ -14,6 +14,7 @@ from activessf.methods.masking import Masking, gather, keep_smallest, num_kept, 
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.pixels import target_pixels
 from activessf.methods.positions import sincos_positions
+from activessf.methods.reconstruction import masked_and_predicted
 
 _NORM_EPS = 1e-6  # of the decoder; the encoder has two of its own
 
@@ -78,12 +79,22 @@ class ConvMAE(SelfSupervisedMethod):
             progress: Not used.
             noise: Decides which tokens stay: those with the smallest values, (N, L); None = drawn uniformly.
         """
-        tokens, masking = self.encode(views, noise)
-        prediction = self.decoder(self.decoder.restored(tokens, masking.restore))
+        prediction, masking = self.predict(views, noise)
         target = target_pixels(views, self.encoder.patch_size, self.norm_pix_loss)
         error = (prediction - target).square().mean(dim=-1)  # (N, L)
         loss: Tensor = (error * masking.mask).sum() / masking.mask.sum()
         return loss
+
+    def reconstruct(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Reconstructs`: hidden patches grey, and hidden patches predicted."""
+        prediction, masking = self.predict(views)
+        return masked_and_predicted(views, prediction, masking.mask, self.encoder.patch_size, self.norm_pix_loss)
+
+    def predict(self, views: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Masking]:
+        """The pixels of all patches, (N, L, 3 p^2), as `norm_pix_loss` has them; and which patches were hidden."""
+        tokens, masking = self.encode(views, noise)
+        prediction: Tensor = self.decoder(self.decoder.restored(tokens, masking.restore))
+        return prediction, masking
 
     def encode(self, views: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Masking]:
         """Encode the tokens that stay.

@@ -14,7 +14,8 @@ from activessf.training.optimization import Optimization, top_learning_rate
 class SelfSupervisedMethod(LightningModule):
     """A method is its `forward(views, progress) -> loss` and its `encoder`; the rest is here.
 
-    It can be used without a Trainer: `method(views, progress).backward()`.
+    It can be used without a Trainer: `method(views, progress).backward()`. One that predicts pixels can show them, see
+    `reconstruction.Reconstructs`.
 
     Attributes:
         encoder: A timm network; its state dict is what pretraining hands on.

@@ -25,6 +25,7 @@ from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.mixing import Mixing, mix_evenly, mixed_images, unmixed_tokens
 from activessf.methods.pixels import target_pixels
 from activessf.methods.positions import sincos_positions
+from activessf.methods.reconstruction import masked_and_predicted
 
 _NORM_EPS = 1e-6  # of every LayerNorm, as in MAE
 _ATTENTION = ("homologous", "all", "true_sources")
@@ -134,6 +135,12 @@ class MixedAE(SelfSupervisedMethod):
             cells = compared[:, self.num_class_tokens :]
             loss = loss + self.contrast.weight * self.contrast(cells, encoded.mixing.sources)
         return loss
+
+    def reconstruct(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Reconstructs`: grey where a mixture holds other images, and what is predicted there."""
+        encoded = self.encode(views)
+        mask = encoded.mixing.masking.mask
+        return masked_and_predicted(views, self.predict(encoded), mask, self.patch_size, self.norm_pix_loss)
 
     def check_batch(self, batch_size: int) -> None:
         """Check that a batch is made of whole groups."""

@@ -15,6 +15,7 @@ from activessf.methods.initialisation import initialise_linear_and_norm
 from activessf.methods.masking import hide_smallest, uniform_noise
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.pixels import target_pixels
+from activessf.methods.reconstruction import masked_and_predicted
 
 _NORM_EPS = 1e-5  # of the decoder too, other than in MAE
 
@@ -44,6 +45,7 @@ class MixMIM(SelfSupervisedMethod):
         norm_pix_loss: bool,
     ) -> None:
         super().__init__()
+        self.batch_multiple = 2
         encoder = backbone(num_classes=0)
         if not isinstance(encoder, MixMIMTransformer):
             raise InputError(
@@ -98,6 +100,14 @@ class MixMIM(SelfSupervisedMethod):
         prediction = self.unmixed(self.predict(tokens, hidden), hidden)
         target = target_pixels(views, self.encoder.cell_size, self.norm_pix_loss)
         return (prediction - target).square().mean()
+
+    def reconstruct(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Reconstructs`: grey where a mixture holds the other image, and what is predicted there."""
+        self.check_batch(len(views))
+        tokens, hidden = self.encode(views)
+        prediction = self.unmixed(self.predict(tokens, hidden), hidden)
+        mask = hidden.float().expand(len(views), -1)
+        return masked_and_predicted(views, prediction, mask, self.encoder.cell_size, self.norm_pix_loss)
 
     def encode(self, views: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode mixtures: kept cells of image i, hidden ones of image N-1-i.

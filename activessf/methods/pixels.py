@@ -32,6 +32,21 @@ def target_pixels(images: Tensor, patch_size: int, normalised: bool) -> Tensor:
     """
     pixels = patchify(images, patch_size)
     if normalised:
-        mean = pixels.mean(dim=-1, keepdim=True)
-        pixels = (pixels - mean) / (pixels.var(dim=-1, keepdim=True) + _EPS).sqrt()
+        mean, deviation = _mean_and_deviation(pixels)
+        pixels = (pixels - mean) / deviation
     return pixels
+
+
+def denormalised(prediction: Tensor, pixels: Tensor) -> Tensor:
+    """Predicted patches with the mean and deviation of the true ones, (N, L, 3 p^2); undoes `target_pixels`.
+
+    Args:
+        prediction: Of normalised patches, (N, L, 3 p^2).
+        pixels: The true patches, not normalised, (N, L, 3 p^2).
+    """
+    mean, deviation = _mean_and_deviation(pixels)
+    return prediction * deviation + mean
+
+
+def _mean_and_deviation(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    return pixels.mean(dim=-1, keepdim=True), (pixels.var(dim=-1, keepdim=True) + _EPS).sqrt()

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 import timm
-from torch import Tensor, nn
+from torch import nn
 
 from activessf.backbones.convvit import ConvViT
 from activessf.backbones.mixmim_transformer import MixMIMTransformer
+from activessf.backbones.pooling import PooledTokens
 from activessf.data.datasets import IMAGENET_MEAN, IMAGENET_STD
 from activessf.errors import InputError
 from activessf.manifests import BOX, read_json, read_table
@@ -148,27 +149,6 @@ class FinetunedNetwork:
         settings = read_json(self._folder() / "run.json")["settings"]
         prefix = "backbone."
         return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
-
-
-class PooledTokens(nn.Module):
-    """A transformer's mean patch token, without class and register tokens; another network's own pooling.
-
-    Args:
-        encoder: A timm network without a classifier.
-    """
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features, (N, d), of normalised images, (N, 3, H, W)."""
-        prefix = getattr(self.encoder, "num_prefix_tokens", None)
-        if prefix is None:
-            own: Tensor = self.encoder(images)
-            return own
-        tokens: Tensor = self.encoder.forward_features(images)  # type: ignore[operator]
-        return tokens[:, prefix:].mean(dim=1)
 
 
 def _made(settings: Mapping[str, Any], **arguments: Any) -> nn.Module:

@@ -5,20 +5,43 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pytorch_lightning.callbacks import Callback
 from safetensors.torch import save_file
 
-from activessf.data.datasets import View
-from activessf.manifests import write_json
+from activessf.data.datasets import ImageFiles, View
+from activessf.manifests import read_table, write_json
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.training.compilation import compile_blocks
-from activessf.training.running import Runner, say_if_long
+from activessf.training.running import HISTORY_FILE, Runner, say_if_long
+from activessf.training.watching.curves import CURVES_FILE, draw_curves
+from activessf.training.watching.feature_probe import FeatureProbe, LabeledCells
+from activessf.training.watching.looking import Look, Looking
+from activessf.training.watching.reconstructions import Reconstructions
+from activessf.training.watching.settings import Watch
+from activessf.training.watching.throughput import Throughput
 
 log = logging.getLogger(__name__)
 
 ENCODER_FILE = "encoder.safetensors"
 SUMMARY_FILE = "summary.json"
+PROBE_FILE = "probe.csv"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is watched while a method is pretrained; nothing of it reaches the encoder.
+
+    Attributes:
+        watch: How closely.
+        cells: Labeled cells of the training folds, for the probe.
+    """
+
+    watch: Watch
+    cells: LabeledCells
 
 
 def pretrain(
@@ -28,9 +51,12 @@ def pretrain(
     runner: Runner,
     name: str,
     folder: Path,
+    watched: Watched,
     compiled: bool = False,
 ) -> None:
-    """Write `encoder.safetensors`, `summary.json` (images, steps, seconds) and `history/` into `folder`.
+    """Write `encoder.safetensors`, `summary.json` (images, steps, seconds, last probe) and `history/` into `folder`.
+
+    As far as it is watched, also `curves.png`, `probe.csv` and `reconstructions/step_XXXXXX.png`.
 
     Args:
         method: A method with its optimization set.
@@ -39,6 +65,7 @@ def pretrain(
         runner: Trains.
         name: The method's name, for messages.
         folder: An existing folder.
+        watched: What is watched.
         compiled: Whether its blocks are compiled, see `compile_blocks`.
     """
     dataset = runner.images(images, None, view)
@@ -56,6 +83,27 @@ def pretrain(
     if compiled:
         log.info("Compiling %d blocks; the first step takes longer.", compile_blocks(method))
     log.info("Pretraining %s on %d images, %d steps.", name, len(images), steps)
-    seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining")
+    callbacks = _watching(watched, dataset, batch_size, steps, runner.num_workers, folder)
+    seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining", callbacks)
     save_file({key: value.contiguous() for key, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE)
-    write_json({"images": len(images), "steps": steps, "seconds": seconds}, folder / SUMMARY_FILE)
+    summary: dict[str, Any] = {"images": len(images), "steps": steps, "seconds": seconds, "probe": None}
+    if (folder / PROBE_FILE).is_file():
+        last = read_table(folder / PROBE_FILE, ["step"]).to_dict("records")[-1]
+        summary["probe"] = {"fold": watched.cells.fold, **last}
+    write_json(summary, folder / SUMMARY_FILE)
+    if (folder / HISTORY_FILE).is_file():  # there is none if a training is shorter than the logging interval
+        draw_curves(folder / HISTORY_FILE, folder / CURVES_FILE)
+
+
+def _watching(
+    watched: Watched, images: ImageFiles, batch_size: int, steps: int, num_workers: int, folder: Path
+) -> list[Callback]:
+    watch, throughput, looks = watched.watch, Throughput(), list[Look]()
+    if watch.probe:
+        looks.append(FeatureProbe(watched.cells, watch, batch_size, num_workers))
+    if watch.num_images:
+        looks.append(Reconstructions(images, watch.num_images, folder))
+    between = watch.steps_between(len(images), batch_size)
+    if between is None or not looks:
+        return [throughput]
+    return [throughput, Looking(looks, between, steps, throughput.paused, folder / PROBE_FILE)]

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from activessf.data.datasets import ImageFiles, View, evaluation_loader, training_loader
 from activessf.errors import InputError
+from activessf.training.finite import FiniteLoss
 
 log = logging.getLogger(__name__)
 # Lightning tells of its hardware and habits before every stage; what is wrong still comes through.
@@ -32,9 +33,9 @@ _HABITS = (
 )
 
 HISTORY_FOLDER = "history"
+HISTORY_FILE = f"{HISTORY_FOLDER}/metrics.csv"
 _LONG_HOURS = 12.0
 _TIMED_IMAGES = 4
-_STEPS_BETWEEN_LOOKS = 10
 
 
 class StepProgress(Callback):
@@ -86,33 +87,6 @@ def num_warmup_steps(num_images: int, batch_size: int, epochs: float | None, ste
     return min(steps, total)
 
 
-class FiniteLoss(Callback):
-    """Stops a training whose loss is no number any more, instead of going on for days.
-
-    Args:
-        description: The stage, for the message.
-        total_steps: Length of the training; its last step is always looked at.
-    """
-
-    def __init__(self, description: str, total_steps: int) -> None:
-        self._description = description
-        self._total_steps = total_steps
-
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Look at the loss now and then: every look waits for the GPU."""
-        step = trainer.global_step
-        if step % _STEPS_BETWEEN_LOOKS and step < self._total_steps:
-            return
-        loss = outputs["loss"]
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"{self._description}: the loss is {loss.item()} at optimiser step {step}; lower the recipe's base_lr, "
-                "or train in 32-bit precision (trainer.precision=32-true)."
-            )
-
-
 @dataclass(frozen=True)
 class Runner:
     """What pretraining and fine-tuning share: the hardware, the loaders, who watches, the seed.
@@ -123,6 +97,7 @@ class Runner:
         num_workers: Loader processes.
         cache_bytes: Decoded images kept in memory, a loader process.
         seed: Of order, views, masks and dropout.
+        failed: Folder for a batch whose loss is no number; not a stage's own, which a failure removes.
     """
 
     make_trainer: Callable[..., Trainer]
@@ -130,6 +105,7 @@ class Runner:
     num_workers: int
     cache_bytes: int
     seed: int
+    failed: Path
 
     def images(self, paths: Sequence[Path], targets: Sequence[int] | None, view: View) -> ImageFiles:
         """Image files as this job's loaders read them."""
@@ -143,6 +119,7 @@ class Runner:
         total_steps: int,
         directory: Path,
         description: str,
+        callbacks: Sequence[Callback] = (),
     ) -> float:
         """Train a module for `total_steps` optimiser steps; its CSV history goes to `directory/history/metrics.csv`.
 
@@ -153,17 +130,19 @@ class Runner:
             total_steps: Optimiser steps.
             directory: An existing folder.
             description: Stands before the progress bar.
+            callbacks: Who watches, besides the progress bar and a guard against losses that are no numbers.
 
         Returns:
             Seconds that it took.
         """
         seed_everything(self.seed, verbose=False)
         history = CSVLogger(directory, name="", version=HISTORY_FOLDER)
+        guard = FiniteLoss(description, self.failed)
         trainer = self.make_trainer(
             max_steps=total_steps,
             max_epochs=-1,
             logger=[history, *self.loggers()],
-            callbacks=[StepProgress(description, total_steps), FiniteLoss(description, total_steps)],
+            callbacks=[StepProgress(description, total_steps), guard, *callbacks],
             enable_progress_bar=False,
             enable_checkpointing=False,
             default_root_dir=directory,

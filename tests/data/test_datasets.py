@@ -8,8 +8,15 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
 from activessf.data.augmentations import RandomView, WholeView, resize
-from activessf.data.datasets import IMAGENET_MEAN, IMAGENET_STD, EpochSampler, ImageFiles, training_loader
-from activessf.data.images import write_png
+from activessf.data.datasets import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EpochSampler,
+    ImageFiles,
+    batch_items,
+    training_loader,
+)
+from activessf.data.images import read_image, write_png
 
 
 @pytest.fixture
@@ -105,3 +112,33 @@ def test_crops_are_distributed_as_those_of_torchvision():
         assert ks_2samp(own, other).pvalue > 0.001
     aspects = [np.log(w / h) for *_, w, h in ours], np.log(w / h)
     assert ks_2samp(*aspects).pvalue > 0.001
+
+
+@pytest.mark.parametrize(("batch_size", "done"), [(1, 0), (2, 0), (4, 0), (9, 0), (2, 4)])
+def test_what_was_in_a_batch_is_known_afterwards(paths, batch_size, done):
+    images = ImageFiles(paths, list(range(6)), WholeView(8), seed=3)
+    loader = training_loader(images, batch_size, 0, done)
+    given = {}
+    for epoch in (1, 2, 5):
+        loader.sampler.set_epoch(epoch)
+        given |= {(epoch, index): targets.tolist() for index, (_, targets) in enumerate(loader)}
+    for (epoch, index), targets in given.items():
+        assert batch_items(loader, epoch, index) == [(epoch, target) for target in targets]
+    assert loader.sampler.epoch == 5
+
+
+def test_a_subset_has_the_images_it_is_told_to_have_and_caches_them_as_its_own(paths):
+    images = ImageFiles(paths, list(range(6)), WholeView(8), seed=3, cache_bytes=10**6)
+    whole = [images[0, index][0] for index in range(6)]
+    part = images.subset([4, 1])
+    assert len(part) == 2 and part.targets == [4, 1] and part.paths == [paths[4], paths[1]]
+    for _ in range(2):
+        assert torch.equal(part[0, 0][0], whole[4]) and torch.equal(part[0, 1][0], whole[1])
+    assert torch.equal(images[0, 0][0], whole[0]) and len(images) == 6
+
+
+def test_normalised_images_become_the_pixels_that_they_were(paths):
+    images = ImageFiles(paths, None, RandomView(16, (0.3, 1.0)), seed=3)
+    tensors = torch.stack([images[2, index][0] for index in range(6)])
+    views = [images.view(read_image(paths[index]), np.random.default_rng([3, 2, index])) for index in range(6)]
+    assert (images.pixels(tensors) == np.stack(views)).all()

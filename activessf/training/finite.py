@@ -1,0 +1,102 @@
+"""Stop a training whose numbers are none any more, and keep the batch that did it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from activessf.data.datasets import EpochSampler, ImageFiles, Loader, batch_items
+from activessf.errors import InputError
+from activessf.manifests import replacing
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A batch that has been trained on, and its loss."""
+
+    loss: Tensor
+    batch: tuple[Tensor, Tensor]
+    step: int
+    epoch: int
+    index: int
+
+
+class FiniteLoss(Callback):
+    """Stops a training whose loss is no number any more, instead of going on for days.
+
+    The batch is kept as `<description>_step_<step>.safetensors`: the tensors `views` and `targets`, and as metadata
+    `step`, `epoch`, `seed`, `loss` and `images`, a JSON list of their paths.
+
+    Args:
+        description: The stage, for the message and the file's name.
+        folder: Where the batch is kept; made when it is needed.
+    """
+
+    def __init__(self, description: str, folder: Path) -> None:
+        self._description = description
+        self._folder = folder
+        self._step = 0
+        self._before: _Done | None = None
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the step that the batch has a part in; others may have one, where gradients are accumulated."""
+        self._step = trainer.global_step + 1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss: on a GPU one batch late, so that nobody waits for it while there is work to queue."""
+        loader = trainer.train_dataloader
+        assert isinstance(loader, DataLoader) and isinstance(loader.sampler, EpochSampler)
+        done = _Done(outputs["loss"], batch, self._step, loader.sampler.epoch, batch_idx)
+        if self._before is not None:
+            self._check(self._before, loader)
+        self._before = done if done.loss.is_cuda else None
+        if self._before is None:
+            self._check(done, loader)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look at the last loss, and at the weights that the last step has left."""
+        loader = trainer.train_dataloader
+        if self._before is not None and isinstance(loader, DataLoader):
+            self._check(self._before, loader)
+        wrong = [name for name, value in module.named_parameters() if not torch.isfinite(value).all()]
+        if wrong:
+            raise InputError(
+                f"{self._description}: the last of {trainer.global_step} optimiser steps left weights that are no "
+                f"numbers, such as {wrong[0]}; lower the recipe's base_lr."
+            )
+
+    def _check(self, done: _Done, loader: Loader) -> None:
+        if torch.isfinite(done.loss):
+            return
+        path = self._folder / f"{self._description.lower()}_step_{done.step:06d}.safetensors"
+        _keep(done, loader, path)
+        raise InputError(
+            f"{self._description}: the loss is {done.loss.item()} at optimiser step {done.step}; lower the recipe's "
+            f"base_lr, or train in 32-bit precision (trainer.precision=32-true). That batch is kept in {path}."
+        )
+
+
+def _keep(done: _Done, loader: Loader, path: Path) -> None:
+    images = loader.dataset
+    assert isinstance(images, ImageFiles)
+    metadata = {
+        "step": str(done.step),
+        "epoch": str(done.epoch),
+        "seed": str(images.seed),
+        "loss": str(done.loss.item()),
+        "images": json.dumps([str(images.paths[index]) for _, index in batch_items(loader, done.epoch, done.index)]),
+    }
+    views, targets = (values.detach().cpu().contiguous() for values in done.batch)
+    with replacing(path) as temporary:
+        save_file({"views": views, "targets": targets}, temporary, metadata)

@@ -1,0 +1,1 @@
+"""See a pretraining learn: throughput, probes, reconstructions, curves. None of it changes the result."""
