@@ -83,6 +83,9 @@ def check_settings(config: DictConfig) -> None:
     workers, cache = config.num_workers, config.cache_gib
     _require(workers is None or _is_integer(workers) and workers >= 0, "num_workers", workers, "be null, 0 or more")
     _require(_is_number(cache) and cache >= 0, "cache_gib", cache, "be 0 or more")
+    minutes = config.checkpoint_minutes
+    fits = minutes is None or _is_number(minutes) and minutes >= 0
+    _require(fits, "checkpoint_minutes", minutes, "be null or a number of minutes, 0 or more")
     shard, num_shards = config.shard, config.num_shards
     _require(_is_integer(num_shards) and num_shards >= 1, "num_shards", num_shards, "be 1 or more")
     for key in ("strict", "compile"):

@@ -38,6 +38,7 @@ from activessf.selection.stage import selected_crops
 from activessf.training.finetuning import Finetuning, finetune
 from activessf.training.optimization import Optimization
 from activessf.training.pretraining import ENCODER_FILE, SUMMARY_FILE, Watched, pretrain
+from activessf.training.resuming import Checkpoints
 from activessf.training.running import Runner, num_steps, num_warmup_steps
 from activessf.training.watching.feature_probe import LabeledCells
 from activessf.training.watching.settings import Watch
@@ -54,6 +55,7 @@ _VERSIONS = {"pretraining": 2, "finetuning": 2}
 _NO_PART_IN_RESULTS = (
     *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
     *("strict", "shard", "num_shards", "calibrate", "calibration", "quality", "audit", "watch"),
+    "checkpoint_minutes",
 )
 _STAGE_1 = ("regions", "slide_overrides", "tiling")
 _NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
@@ -153,7 +155,17 @@ class Pipeline:
         training, _ = training_and_test(self.prepared.labeled, self.fold)
         cells = self._cell_images(training, WholeView(self.config.recipe.image_size))
         watched = Watched(Watch(**plain(self.config.watch)), LabeledCells(cells, list(training["group"]), self.fold))
-        pretrain(method, images, build(ssl.view), self._runner, ssl.name, folder, watched, self.config.compile)
+        pretrain(
+            method,
+            images,
+            build(ssl.view),
+            self._runner,
+            ssl.name,
+            folder,
+            self._checkpoints(self.pretraining.name),
+            watched,
+            self.config.compile,
+        )
 
     def _method(self) -> SelfSupervisedMethod:
         seed_everything(self.seed, verbose=False)
@@ -262,8 +274,13 @@ class Pipeline:
             self._cell_images(test, WholeView(self.config.recipe.image_size)),
             self._runner,
             folder,
+            self._checkpoints(f"{self.run_name}-fold_{self.fold}"),
         )
         write_predictions(test, probabilities.numpy(), classes, folder / PREDICTIONS_FILE)
+
+    def _checkpoints(self, training: str) -> Checkpoints:
+        # Beside the results, whose own folders are gone when a training is killed.
+        return Checkpoints(self.prepared.output_dir / "checkpoints" / training)
 
     def _cell_images(self, cells: pd.DataFrame, view: View) -> ImageFiles:
         targets = [self.prepared.source.classes.index(label) for label in cells["label"]]
@@ -306,12 +323,14 @@ class Pipeline:
 
     @cached_property
     def _runner(self) -> Runner:
+        minutes = self.config.checkpoint_minutes
         return Runner(
             make_trainer=build(self.config.trainer),
             loggers=lambda: self._loggers,
             num_workers=self.prepared.num_workers,
             cache_bytes=int(self.config.cache_gib * 2**30),
             seed=self.seed,
+            checkpoint_minutes=float("inf") if minutes is None else minutes,
             failed=self.prepared.output_dir / "failed" / self.run_name / f"fold_{self.fold}",
         )
 

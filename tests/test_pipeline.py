@@ -19,6 +19,7 @@ from activessf import pipeline, preparation
 from activessf.data.images import read_image, write_png
 from activessf.errors import InputError
 from activessf.evaluation.report import write_report
+from activessf.training.resuming import SaveCheckpoints
 
 
 @pytest.fixture(scope="session")
@@ -213,7 +214,7 @@ def test_accumulated_gradients_keep_the_global_batch(tmp_path, demo):
 def test_the_pretrained_weights_reach_the_classifier(run, outputs, demo, monkeypatch):
     seen = {}
 
-    def look(module, training, test, runner, folder):
+    def look(module, *_):
         seen.update(module.network.state_dict())
         raise InputError("seen enough")
 
@@ -249,7 +250,7 @@ def test_a_pretraining_folder_shows_that_it_learned(run, outputs):
 def test_no_cell_of_the_tested_fold_is_watched(outputs, demo, monkeypatch, overrides):
     seen = {}
 
-    def look(method, images, view, runner, name, folder, watched, compiled):
+    def look(method, images, view, runner, name, folder, checkpoints, watched, compiled):
         seen["cells"] = watched.cells
         raise InputError("seen enough")
 
@@ -333,7 +334,7 @@ def test_a_backbone_that_does_not_fit_is_refused_before_anything_runs(tmp_path, 
 def test_pretrained_weights_of_a_network_that_has_none_are_refused_before_anything_runs(tmp_path, demo):
     refused(
         tmp_path, *on(demo), "ssl=none", "backbone=convvit_mini", "backbone.pretrained=true",
-        match="no pretrained weights of 'convvit_mini'; use backbone.pretrained=false",
+        match="backbone.pretrained=true: there are no pretrained weights of ConvViT",
     )  # fmt: skip
     assert not (tmp_path / "stages").exists()
 
@@ -539,3 +540,25 @@ def test_strict_minds_what_an_earlier_run_left_out(demo, tmp_path):
 def test_settings_of_stage_1_that_can_not_be_are_one_sentence(demo, tmp_path, override):
     with pytest.raises(InputError, match=override.split("=")[0].split(".")[-1]):
         pipeline.preprocess(configure(tmp_path, *on(demo), override))
+
+
+@pytest.mark.parametrize("stage", ["pretraining", "finetuning"])
+def test_a_run_that_was_stopped_in_the_middle_of_a_training_ends_as_if_it_had_not_been(run, demo, tmp_path, stage):
+    config = configure(tmp_path, *on(demo), "ssl=mae", "selection=activessf", "fold=0", "checkpoint_minutes=0")
+    steps = iter(range(1000))
+
+    begin = SaveCheckpoints.on_train_batch_start
+
+    def stop(self, *batch):
+        begin(self, *batch)
+        if next(steps) == {"pretraining": 2, "finetuning": 3 + 2}[stage]:  # of three steps each
+            raise RuntimeError("stopped")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(SaveCheckpoints, "on_train_batch_start", stop)
+        pipeline.train(config)
+    assert len(list((tmp_path / "checkpoints").glob("*/*.ckpt"))) == 2
+    again = pipeline.train(config)
+    assert (again / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+    assert len(pd.read_csv(again / "history" / "metrics.csv")) == len(pd.read_csv(run / "history" / "metrics.csv"))
+    assert not list((tmp_path / "checkpoints").iterdir())

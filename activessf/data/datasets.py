@@ -119,6 +119,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.start = start
         self.epoch = start[0]
 
+    @property
+    def current(self) -> int:
+        """The epoch of the latest iteration."""
+        return self.epoch - (self.seed is not None)
+
     def __len__(self) -> int:
         """Items an epoch."""
         return self.length
@@ -156,8 +161,8 @@ def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batch
 def batch_items(loader: Loader, epoch: int, index: int) -> list[tuple[int, int]]:
     """The items (epoch, image) of a batch that a training loader has given, which is number `index` of its epoch."""
     assert isinstance(loader.sampler, EpochSampler) and loader.batch_size is not None
-    sampler = copy.copy(loader.sampler)  # the loader's own may be in the next epoch
-    sampler.set_epoch(epoch)
+    sampler = copy.copy(loader.sampler)
+    sampler.epoch, sampler.start = epoch, (-1, 0)  # of the whole epoch
     return list(sampler)[index * loader.batch_size : (index + 1) * loader.batch_size]
 
 

@@ -57,7 +57,7 @@ class FiniteLoss(Callback):
         """Look at the loss: on a GPU one batch late, so that nobody waits for it while there is work to queue."""
         loader = trainer.train_dataloader
         assert isinstance(loader, DataLoader) and isinstance(loader.sampler, EpochSampler)
-        done = _Done(outputs["loss"], batch, self._step, loader.sampler.epoch, batch_idx)
+        done = _Done(outputs["loss"], batch, self._step, loader.sampler.current, batch_idx)
         if self._before is not None:
             self._check(self._before, loader)
         self._before = done if done.loss.is_cuda else None
