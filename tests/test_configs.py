@@ -156,7 +156,9 @@ WIDTHS = {
 @pytest.mark.parametrize("name", options("backbone"))
 def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> None:
     config = composed("recipe=quick", f"backbone={name}")
-    network = instantiate(without(config.backbone, "name"))(num_classes=11, global_pool="avg", drop_path_rate=0.1)
+    network = instantiate(without(config.backbone, "name", "checkpoint"))(
+        num_classes=11, global_pool="avg", drop_path_rate=0.1
+    )
     assert isinstance(network, nn.Module) and config.backbone.pretrained is False
     if not name.endswith("_base"):
         size = config.recipe.image_size
@@ -172,7 +174,7 @@ def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str, composing:
     if name == "none":
         assert config.ssl_method.method is None
         return
-    backbone = instantiate(without(config.backbone, "name"))
+    backbone = instantiate(without(config.backbone, "name", "checkpoint"))
     method = instantiate(config.ssl_method.method, backbone=backbone)
     assert isinstance(method, SelfSupervisedMethod) and len(config.ssl_method.betas) == 2
     method.check_batch(config.recipe.pretraining.batch_size)
