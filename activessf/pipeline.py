@@ -55,6 +55,8 @@ _NO_PART_IN_RESULTS = (
     *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
     *("strict", "shard", "num_shards", "calibrate", "calibration", "quality", "audit"),
 )
+# Keys know of no file where there is none; tables must, to tell such runs from others.
+_FROM_SCRATCH = {"backbone.checkpoint": None, "ssl_method.init": None}
 _HASH_DIGITS = 16  # of a file's content, in keys and tables
 _STAGE_1 = ("regions", "slide_overrides", "tiling")
 _NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
@@ -316,7 +318,7 @@ class Pipeline:
             "run": self.run_name,
             "fold": self.fold,
             "title": self.title,
-            "settings": flat(self.run_inputs["settings"]),
+            "settings": {**_FROM_SCRATCH, **flat(self.run_inputs["settings"])},
             "seed": self.seed,
             "scope": None if pretrained is None or self.prepared.strategy is None else self.config.selection.scope,
             "classes": list(self.prepared.source.classes),
