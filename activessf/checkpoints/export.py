@@ -25,9 +25,9 @@ examples:
   python -m activessf.checkpoints.export outputs/stages/pretraining/NAME --output encoder.safetensors
       the encoder that a pretraining made; a run's run.json names its pretraining
 
-The file holds named tensors and nothing else. The command loads it again, by timm.create_model, compares the outputs, and
-prints the line of Python that does so. Encoders that timm lacks (ConvViT, MixMIM) are written with the names of their
-published code. backbone.checkpoint=FILE starts another training from such a file.
+The file holds named tensors and nothing else. The command loads it again by timm.create_model, compares the outputs,
+and prints the line of Python that does so. Encoders that timm lacks (ConvViT, MixMIM) are written with the names of
+their published code. backbone.checkpoint=FILE starts another training from such a file.
 """
 
 
@@ -102,7 +102,7 @@ def _told(found: TrainedNetwork, output: Path) -> list[str]:
     else:
         target = str(found.settings["_target_"])
         lines += [
-            f"timm has no {target.rpartition('.')[2]}, so it has the names of the published code; this project loads it:",
+            f"timm has no {target.rpartition('.')[2]}, so the names are those of the published code; here it is loaded by:",
             f"network = {target}({_call([], found.constructor)})",
             f"network.load_state_dict(safetensors.torch.load_file({str(output)!r}))",
         ]

@@ -73,6 +73,8 @@ def trained_network(folder: Path) -> TrainedNetwork:
         return TrainedNetwork(settings, arguments, read_state_dict(folder / "network.safetensors"), classes)
     if (folder / "encoder.safetensors").is_file():
         settings = read_json(folder / "inputs.json").get("backbone")
+        if not isinstance(settings, dict):
+            raise InputError(f"{folder / 'inputs.json'} names no backbone; name a result of pretraining.")
         return TrainedNetwork(settings, {"num_classes": 0}, read_state_dict(folder / "encoder.safetensors"), ())
     raise InputError(
         f"{folder} has neither network.safetensors nor encoder.safetensors; name a run's fold (outputs/runs/NAME/"
