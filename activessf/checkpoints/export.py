@@ -102,7 +102,7 @@ def _told(found: TrainedNetwork, output: Path) -> list[str]:
     else:
         target = str(found.settings["_target_"])
         lines += [
-            f"timm has no {target.rpartition('.')[2]}, so the names are those of the published code; here it is loaded by:",
+            f"timm has no {target.rpartition('.')[2]}: the names are those of the published code. It is loaded by",
             f"network = {target}({_call([], found.constructor)})",
             f"network.load_state_dict(safetensors.torch.load_file({str(output)!r}))",
         ]
