@@ -9,7 +9,10 @@ from activessf.backbones.convvit import ConvViT
 from activessf.backbones.mixmim_transformer import MixMIMTransformer
 from activessf.methods.convmae import ConvMAE
 from activessf.methods.decoder import PixelDecoder
+from activessf.methods.homologous_attention import TopKeys
+from activessf.methods.homologous_contrast import HomologousContrast
 from activessf.methods.mae import MAE
+from activessf.methods.mixedae import MixedAE
 from activessf.methods.mixmim import MixMIM
 from activessf.methods.mocov3 import MoCoV3
 
@@ -34,6 +37,18 @@ def mae(image_size=32, seed=0, patch_size=8, decoder=None):
         num_heads=2,
     )  # fmt: skip
     return drawn(MAE(backbone, decoder or _decoder(), 0.75, norm_pix_loss=True), seed)
+
+
+def mixedae(image_size=32, seed=0):
+    backbone = partial(
+        timm.create_model, "vit_tiny_patch16_224", img_size=image_size, patch_size=8, embed_dim=32, depth=2, num_heads=2
+    )
+    top_keys = partial(TopKeys, counts_self=True, class_tokens_compete=False)
+    contrast = partial(HomologousContrast, weight=0.1, temperature=0.25, block=None, projector_dim=None)
+    method = MixedAE(
+        backbone, _decoder(), 0.25, "homologous", 1, top_keys, "mixture", "learned", contrast, norm_pix_loss=False
+    )
+    return drawn(method, seed)
 
 
 def convmae(image_size=32, seed=0):

@@ -1,5 +1,7 @@
 import argparse
+import json
 import re
+from pathlib import Path
 
 import foreign
 import pytest
@@ -8,10 +10,14 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from activessf.backbones.convvit import ConvViT
+from activessf.backbones.mixmim_transformer import MixMIMTransformer
+from activessf.checkpoints.fitting import fit_encoder
 from activessf.checkpoints.layouts import LAYOUTS, recognised
 from activessf.checkpoints.loading import load_encoder, load_method
 from activessf.errors import InputError
 
+GOLDEN = Path(__file__).parents[1] / "methods" / "golden"
 # Our method, its names in a file, and what such a file is called.
 FILES = {
     "MAE": (small.mae, foreign.original_autoencoder),
@@ -83,6 +89,33 @@ def test_an_encoder_that_is_given_to_moco_is_copied():
     method.encoder_replaced()
     assert small.same(method.momentum_encoder.state_dict(), method.encoder.state_dict())
     assert not any(value.requires_grad for value in method.momentum_encoder.parameters())
+
+
+def test_an_autoencoder_with_more_parts_than_the_file_keeps_those_fresh(tmp_path):
+    original, receiver = small.mae(seed=1), small.mixedae(seed=2)
+    before = small.copied(receiver)
+    report = load_method(receiver, written(tmp_path / "a.pth", foreign.original_autoencoder(original.state_dict())))
+    assert set(report.loaded) == {"encoder", "decoder"}
+    assert "segment_embed" in report.fresh
+    for name, value in receiver.state_dict().items():
+        assert torch.equal(value, original.state_dict().get(name, before[name])), name
+
+
+@pytest.mark.parametrize("name", ["mae", "convmae", "mixmim", "mocov3"])
+def test_the_published_base_sizes_fit_the_encoders_of_the_paper_recipe(name):
+    keys = json.loads((GOLDEN / "tables.json").read_text())["methods"][name]["pretraining"]["keys"]
+    file = {key: torch.empty(shape, device="meta") for key, shape in keys.items()}
+    ours = recognised(file).ours(file)
+    with torch.device("meta"):
+        network = {
+            "convmae": lambda: ConvViT(224, 16, [256, 384, 768], [2, 2, 11], 12, num_classes=0),
+            "mixmim": lambda: MixMIMTransformer(
+                img_size=224, patch_size=16, embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32],
+                num_classes=0,
+            ),
+        }.get(name, lambda: timm.create_model("vit_base_patch16_224", num_classes=0))()  # fmt: skip
+    fit = fit_encoder(network, foreign.part_of(ours, "encoder"))
+    assert fit.whole and not fit.resized and not fit.fresh
 
 
 # The layouts of encoders
