@@ -16,7 +16,7 @@ from activessf.configuration import plain
 from activessf.data.cells import CELLS_FILE
 from activessf.data.folds import training_and_test
 from activessf.manifests import BOX, REGIONS, read_table, write_table
-from activessf.preparation import REGIONS_FILE, Preparation, SelectionFeatures
+from activessf.preparation import REGIONS_FILE, VERSIONS, Preparation, SelectionFeatures
 from activessf.selection.audit.decided import read_decided
 from activessf.selection.audit.page import PLANTED_FILE, write_page, write_tables
 from activessf.selection.audit.page import VERSION as AUDIT_VERSION
@@ -148,7 +148,7 @@ class Auditing:
                 "folds": prepared.folds.name,
                 "scope": selection["scope"],
                 "planted": self.settings.planted,
-                "features": None if extractor is None else extractor.setting(),
+                "features": None if extractor is None else {**extractor.setting(), "version": VERSIONS["features"]},
             },
         }
 

@@ -85,7 +85,8 @@ def check_settings(config: DictConfig) -> None:
     _require(_is_number(cache) and cache >= 0, "cache_gib", cache, "be 0 or more")
     shard, num_shards = config.shard, config.num_shards
     _require(_is_integer(num_shards) and num_shards >= 1, "num_shards", num_shards, "be 1 or more")
-    _require(isinstance(config.strict, bool), "strict", config.strict, "be true or false")
+    for key in ("strict", "compile"):
+        _require(isinstance(config[key], bool), key, config[key], "be true or false")
     _check_quality(config.quality)
     _check_audit(config.audit)
     _check_calibration(config.calibration)

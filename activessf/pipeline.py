@@ -142,6 +142,7 @@ class Pipeline:
             "backbone": self._backbone_settings,
             "training": plain(self.config.recipe.pretraining),
             "trainer": without(self.config.trainer, *_NO_PART_OF_TRAINER),
+            "compile": self.config.compile,
             "seed": self.seed,
         }
         label = f"{self.config.data.name}-{self.config.ssl_method.name}-{self.config.selection.name}"
@@ -151,7 +152,7 @@ class Pipeline:
         recipe, method = self.config.recipe.pretraining, self._method()
         ssl = self.config.ssl_method
         method.optimization = self._optimization(recipe, len(images), ssl.betas, ssl.layer_decay, ssl.decay_vectors)
-        pretrain(method, images, build(ssl.view), self._runner, self.config.ssl_method.name, folder)
+        pretrain(method, images, build(ssl.view), self._runner, ssl.name, folder, self.config.compile)
 
     def _method(self) -> SelfSupervisedMethod:
         """The method with its first weights."""
@@ -343,7 +344,7 @@ class Pipeline:
 
     @property
     def _method_settings(self) -> dict[str, Any]:
-        return _by_content(self.config.ssl_method, "init")
+        return _by_content(self.config.ssl_method, "init", "official")
 
     @cached_property
     def _runner(self) -> Runner:
@@ -360,7 +361,7 @@ class Pipeline:
     ) -> Optimization:
         total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
         return Optimization(
-            optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas)}),
+            optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas), "fused": True}),
             base_lr=recipe.base_lr,
             batch_size=recipe.batch_size,
             weight_decay=recipe.weight_decay,
@@ -391,9 +392,9 @@ def _tell(line: str) -> None:
     log.info("%s", line)
 
 
-def _by_content(node: DictConfig, key: str) -> dict[str, Any]:
+def _by_content(node: DictConfig, key: str, *left_out: str) -> dict[str, Any]:
     """Settings in which a file of weights counts by its content, and none is as if there were no such setting."""
-    settings = without(node, key)
+    settings = without(node, key, *left_out)
     if node[key] is not None:
         settings[key] = content_hash(existing_checkpoint(node[key]))[:_HASH_DIGITS]
     return settings

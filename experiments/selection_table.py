@@ -5,8 +5,8 @@
 
 From the audits that select.py leaves behind, so nothing is computed again. Rows are selections with those of their
 settings that vary; columns are the number kept, recall of the rare subtypes (of all candidates with a known class; of
-those that don't show a cell from which prototypes were made; of planted cells of the held-out fold), purity, and of
-each subtype how many candidates are kept.
+those that don't show a cell from which prototypes were made; of planted cells of the held-out fold), purity, the
+share of what is kept that is of no class (as far as labels tell), and of each subtype how many candidates are kept.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ COLUMNS = {
     "rare_new_recall": "Unseen, %",
     "rare_planted_recall": "Planted, %",
     "purity": "Purity, %",
+    "strangers": "Of no class, %",
 }
 
 

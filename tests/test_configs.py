@@ -26,6 +26,7 @@ from activessf.data.source import Source
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.regions.filtering import RegionFilter
 from activessf.selection.features import FeatureExtractor
+from activessf.training.optimization import scaled_lr
 
 # The others are for configuration files only.
 GROUPS = sorted(
@@ -257,6 +258,22 @@ def test_the_paper_recipe_has_the_numbers_of_section_iii_b() -> None:
     assert config.backbone.name == "vit_base" and config.selection.features.model_name == "resnet50"
 
 
+@pytest.mark.parametrize("method", ["mae", "convmae", "mixmim", "mocov3"])
+def test_the_official_recipe_is_that_of_the_methods_fact_sheet(method: str) -> None:
+    config = composed(f"ssl={method}", "recipe=official")
+    peak = {"mae": 2.4e-3, "convmae": 1.8e-3, "mixmim": 1.2e-3, "mocov3": 2.4e-3}[method]
+    pretraining, finetuning = config.recipe.pretraining, config.recipe.finetuning
+    assert scaled_lr(pretraining.base_lr, pretraining.batch_size) == pytest.approx(peak)
+    assert pretraining.warmup_epochs == 40 and pretraining.layer_decay == config.ssl_method.layer_decay == 1
+    epochs = {"mae": 800, "convmae": 1600, "mixmim": 600, "mocov3": 300}
+    assert pretraining.epochs == epochs[method] and pretraining.weight_decay == (0.1 if method == "mocov3" else 0.05)
+    decay = {"mae": 0.65, "convmae": 0.65, "mixmim": 0.7, "mocov3": 1.0}[method]
+    assert finetuning.layer_decay == config.ssl_method.finetuning_layer_decay == decay
+    assert scaled_lr(finetuning.base_lr, finetuning.batch_size) == pytest.approx(1e-3 if method == "mocov3" else 2e-3)
+    assert config.ssl_method.method.get("norm_pix_loss", True) is True
+    assert composed(f"ssl={method}").ssl_method.method.get("norm_pix_loss", False) is False
+
+
 def test_the_paper_regions_have_the_numbers_of_section_ii_b() -> None:
     regions = plain(composed().regions)
     numbers = {
@@ -296,6 +313,12 @@ def test_the_paper_has_eleven_subtypes_of_which_two_are_rare() -> None:
         ("mae_crf", ("mae", "crf", "vit_base", None)),
         ("mae_random", ("mae", "random", "vit_base", 1.0)),
         ("mae_activessf", ("mae", "activessf", "vit_base", 1.0)),
+        ("mocov3", ("mocov3", "none", "vit_base", None)),
+        ("mocov3_activessf", ("mocov3", "activessf", "vit_base", 1.0)),
+        ("convmae", ("convmae", "none", "convvit_base", None)),
+        ("convmae_activessf", ("convmae", "activessf", "convvit_base", 1.0)),
+        ("mixmim", ("mixmim", "none", "mixmim_base", None)),
+        ("mixmim_activessf", ("mixmim", "activessf", "mixmim_base", 1.0)),
     ],
 )
 def test_a_row_is_what_its_comment_says(row: str, expected: tuple[Any, ...]) -> None:
@@ -307,7 +330,7 @@ def test_a_row_is_what_its_comment_says(row: str, expected: tuple[Any, ...]) -> 
         assert config.selection.get("like", config.selection).alpha == alpha
     changed = composed(f"experiment/row={row}", "recipe=quick", "fold=3")
     assert changed.fold.index == 3 and changed.recipe.name == "quick"
-    assert changed.backbone.name == ("resnet50" if row == "resnet50" else "vit_mini")
+    assert changed.backbone.name == backbone.replace("base", "mini")
 
 
 def test_a_row_may_be_changed_on_the_command_line() -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from activessf.data.datasets import View
 from activessf.manifests import write_json
 from activessf.methods.method import SelfSupervisedMethod
+from activessf.training.compilation import compile_blocks
 from activessf.training.running import Runner, say_if_long
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,13 @@ SUMMARY_FILE = "summary.json"
 
 
 def pretrain(
-    method: SelfSupervisedMethod, images: Sequence[Path], view: View, runner: Runner, name: str, folder: Path
+    method: SelfSupervisedMethod,
+    images: Sequence[Path],
+    view: View,
+    runner: Runner,
+    name: str,
+    folder: Path,
+    compiled: bool = False,
 ) -> None:
     """Write `encoder.safetensors`, `summary.json` (images, steps, seconds) and `history/` into `folder`.
 
@@ -32,6 +39,7 @@ def pretrain(
         runner: Trains.
         name: The method's name, for messages.
         folder: An existing folder.
+        compiled: Whether its blocks are compiled, see `compile_blocks`.
     """
     dataset = runner.images(images, None, view)
     batch_size, steps = method.optimization.batch_size, method.optimization.total_steps
@@ -45,6 +53,8 @@ def pretrain(
         "Pretraining",
         method.batch_multiple,
     )
+    if compiled:
+        log.info("Compiling %d blocks; the first step takes longer.", compile_blocks(method))
     log.info("Pretraining %s on %d images, %d steps.", name, len(images), steps)
     seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining")
     save_file({key: value.contiguous() for key, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE)

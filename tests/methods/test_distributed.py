@@ -6,6 +6,10 @@ from datetime import timedelta
 
 import pytest
 import torch
+from test_convmae import tiny_convmae
+from test_mae import tiny_mae
+from test_mixedae import tiny_mixedae
+from test_mixmim import tiny_mixmim
 from test_mocov3 import tiny_moco
 from torch import distributed as dist
 from torch import multiprocessing, nn
@@ -17,15 +21,37 @@ NUM_PROCESSES = 2
 ROWS = (3, 5)  # of each process: their numbers need not agree
 
 
+MASKED = {"mae": tiny_mae, "convmae": tiny_convmae, "mixmim": tiny_mixmim, "mixedae": tiny_mixedae}
+
+
 def train_moco(rank, num_parts, wrap):
-    """Two steps on a part of a batch: losses, gradients of the first, and everything that is left after the second."""
-    method = tiny_moco(momentum=0.5).double().train()
+    """See `train`; two views of each of eight images."""
     views = torch.randn(8, 2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    part, network, losses = views.chunk(num_parts)[rank], wrap(method), []
+    return train(tiny_moco(momentum=0.5), wrap, views.chunk(num_parts)[rank], 0.3)
+
+
+def train_masked(name, rank, num_parts, wrap):
+    """See `train`; eight images and the noise that hides their patches."""
+    method = MASKED[name]()
+    side, cells = (48, 9) if name == "mixmim" else (32, 16)
+    generator = torch.Generator().manual_seed(5)
+    views = torch.randn(8, 3, side, side, dtype=torch.float64, generator=generator)
+    noise = torch.rand({"mixmim": 1, "mixedae": 2}.get(name, 8), cells, generator=generator)
+    if name == "mixmim":  # one mask for all, and images are mixed with their opposites: the order makes them the same
+        noise = noise[None]
+        part = views.chunk(num_parts)[rank] if num_parts > 1 else torch.cat([views[:2], views[4:], views[2:4]])
+        return train(method, wrap, part, 0.3, noise)
+    return train(method, wrap, views.chunk(num_parts)[rank], 0.3, noise.chunk(num_parts)[rank])
+
+
+def train(method, wrap, *inputs):
+    """Two steps on a part of a batch: losses, gradients of the first, and everything that is left after the second."""
+    method = method.double().train()
+    network, losses = wrap(method), []
     optimizer = torch.optim.SGD([value for value in method.parameters() if value.requires_grad], lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
-        loss = network(part, 0.3)
+        loss = network(*inputs)
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
@@ -78,6 +104,7 @@ def work(rank, folder):
     part = slice(start, start + ROWS[rank])
     results = {
         "moco": train_moco(rank, NUM_PROCESSES, nn.parallel.DistributedDataParallel),
+        **{name: train_masked(name, rank, NUM_PROCESSES, nn.parallel.DistributedDataParallel) for name in MASKED},
         "norm": normalise(GlobalBatchNorm1d(4), features()[part], sum_weights()[part]),
         "exchange": exchange(rank),
     }
@@ -108,6 +135,18 @@ def test_moco_of_two_processes_equals_moco_of_one(results):
             assert set(result["moco"][what]) == set(expected[what])
             for name, value in expected[what].items():
                 assert close(result["moco"][what][name], value), (what, name)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_a_masked_autoencoder_of_two_processes_equals_one_of_one(results, name):
+    expected = train_masked(name, 0, 1, lambda method: method)
+    losses = torch.stack([result[name]["losses"] for result in results])
+    assert close(losses.mean(dim=0), expected["losses"]) and (losses[0] != losses[1]).all()
+    for result in results:
+        for what in ("gradients", "state"):
+            assert set(result[name][what]) == set(expected[what]) and len(expected[what]) > 20
+            for key, value in expected[what].items():
+                assert close(result[name][what][key], value), (what, key)
 
 
 def test_batch_norm_of_two_processes_equals_batch_norm_of_one(results):

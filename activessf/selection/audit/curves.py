@@ -27,6 +27,7 @@ TITLES = {
     "planted_recall": "Recall, planted, %",
     "purity": "Purity, %",
     "agreement": "Right prototype, %",
+    "strangers": "Of no class, %",
     "threshold": "Mean threshold",
 }
 NUMBERS = ("kept", "threshold")  # all others are shares

@@ -14,10 +14,11 @@ from activessf.artifacts import fingerprint
 from activessf.errors import InputError
 from activessf.manifests import read_json, read_table
 from activessf.selection.audit.page import MIX_FILE, PLANTED_FILE, SUMMARY_FILE, TRUTH_FILE, flat
+from activessf.selection.audit.truth import NOT_A_LABEL
 
 FIGURES = (
     *("kept", "rare_recall", "rare_new_recall", "rare_planted_recall", "planted_recall", "purity", "agreement"),
-    "threshold",
+    *("strangers", "threshold"),
 )
 _COUNTS = ("kept", "candidates")
 _FACTS = ("data", "selection", "fold", "seed", "folder")
@@ -129,13 +130,22 @@ def _row(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     row = {key: facts[key] for key in (*_FACTS, *_COUNTS, *FIGURES) if key in facts}
     row |= {"alpha": float(alphas[0]) if alphas else math.nan}
     row |= {f"strategy.{key}": value for key, value in settings.items() if not key.endswith("_target_")}
-    truth, mix = read_table(path / TRUTH_FILE, ["class", "recall"]), read_table(path / MIX_FILE, ["class", "true_kept"])
+    truth, mix = read_table(path / TRUTH_FILE, ["class", "kept"]), read_table(path / MIX_FILE, ["class", "true_kept"])
+    row |= {"strangers": _strangers(truth, facts["classes"])}
     row |= {f"kept/{name}": count for name, count in zip(mix["class"], mix["true_kept"], strict=True)}
     for column in ("recall", "new_recall"):
         row |= _by_class(truth, facts["classes"], column, column)
     if (path / PLANTED_FILE).is_file():
         row |= _by_class(read_table(path / PLANTED_FILE, ["class"]), facts["classes"], "recall", "planted")
     return row
+
+
+def _strangers(truth: pd.DataFrame, classes: list[str]) -> float:
+    """Share of what is kept and has a known label that is of no class; NaN where no such label is known."""
+    known = truth[~truth["class"].isin(NOT_A_LABEL)]
+    others = ~known["class"].isin(classes)
+    kept = known["kept"].astype(float)
+    return float(kept[others].sum() / kept.sum()) if others.any() and kept.sum() else math.nan
 
 
 def _by_class(table: pd.DataFrame, classes: list[str], column: str, name: str) -> dict[str, float]:

@@ -72,6 +72,14 @@ def test_settings_that_vary_name_the_series(case: Any, tmp_path: Path) -> None:
     assert rows["alpha"].tolist() == [1, 1, 2]
 
 
+def test_what_is_kept_and_truly_of_no_class_is_counted(case: Any, tmp_path: Path) -> None:
+    kept = [1, 1, 0, 1, 1, 0]  # an a, a b, several, debris
+    audit(case, tmp_path, "activessf", 0, {"alpha": 1}, AMONG, kept, 1.0, truth=case.more_truth)
+    audit(case, tmp_path, "random", 0, {}, AMONG, kept, 1.0)
+    found = read_sweeps(tmp_path / "stages" / "audits")[0].rows.set_index("selection")["strangers"]
+    assert found["activessf"] == pytest.approx(1 / 3) and np.isnan(found["random"])
+
+
 def test_the_command_writes_tables_figure_and_page(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--output", str(outputs), "--data", "tiny", "--folds", "0", "1"]) == 0
     shown = capsys.readouterr().out

@@ -1,0 +1,129 @@
+"""How fast a whole pretraining step is, against the published way of computing it.
+
+    python experiments/benchmarks/methods.py --methods mae,convmae,mixmim,mixedae,mocov3
+
+Every method at its base size, 224 pixels, on random images: forward, backward and optimiser step. `plain` is the step
+as the published codes write it: attention by explicit matrix products and softmax, AdamW parameter group by parameter
+group, eager, 32 bits. `ours` is what training runs; `compiled` has compiled blocks (`compile=true`), `bf16` is under
+autocast (`trainer.precision=bf16-mixed`). Each way has a process of its own; seconds are the median of the steps
+after the first ones, memory is the process's peak (VmHWM). Every round measures all ways in turn, and ratios are
+medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest import mock
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+from torch.nn import functional as F
+
+from activessf.configuration import build, without
+from activessf.methods.method import SelfSupervisedMethod
+from activessf.training.compilation import compile_blocks
+from activessf.training.optimization import Optimization
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+WAYS = ("plain", "ours", "compiled", "bf16", "bf16 compiled")
+_UNTIMED = 2
+
+
+def explicit_attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, **_: Any
+) -> Tensor:
+    """Softmax of scaled products, as the published codes have it."""
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if attn_mask is not None:
+        logits = logits.masked_fill(~attn_mask, -1e30) if attn_mask.dtype == torch.bool else logits + attn_mask
+    return F.dropout(logits.softmax(dim=-1), dropout_p) @ value
+
+
+def made(name: str) -> tuple[SelfSupervisedMethod, Any]:
+    """The method at base size, and its optimiser's configuration."""
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose("config", [f"ssl_method={name}"])
+    backbone = build(without(config.backbone, "name", "checkpoint"))
+    return build(config.ssl_method.method, backbone=backbone), config.ssl_method
+
+
+@contextmanager
+def computed(way: str) -> Iterator[None]:
+    """The attention of a way."""
+    patched = mock.patch.object(F, "scaled_dot_product_attention", explicit_attention)
+    with patched if way == "plain" else nullcontext():
+        yield
+
+
+def measure(name: str, way: str, batch_size: int, steps: int) -> tuple[float, float]:
+    """Seconds a step, and GiB at the peak."""
+    torch.manual_seed(0)
+    method, ssl = made(name)
+    optimizer_class: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW
+    optimization = Optimization(
+        optimizer=lambda groups, **how: optimizer_class(
+            groups, betas=tuple(ssl.betas), fused=way != "plain", foreach=False if way == "plain" else None, **how
+        ),
+        base_lr=1e-3, batch_size=batch_size, weight_decay=0.05, layer_decay=1.0, min_lr=0.0, warmup_steps=0,
+        total_steps=100, decay_vectors=ssl.decay_vectors,
+    )  # fmt: skip
+    method.optimization = optimization
+    optimizer = method.configure_optimizers()["optimizer"]
+    if "compiled" in way:
+        compile_blocks(method)
+    shape = (batch_size, 2, 3, 224, 224) if name == "mocov3" else (batch_size, 3, 224, 224)
+    images = torch.randn(shape)
+    seconds = []
+    for step in range(_UNTIMED + steps):
+        started = time.perf_counter()
+        with computed(way), torch.autocast("cpu", torch.bfloat16, enabled="bf16" in way):
+            loss = method(images, step / 100)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[_UNTIMED:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", default="mae,convmae,mixmim,mixedae,mocov3", help="which (default all)")
+    parser.add_argument("--ways", default=",".join(WAYS), help="which (default all)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images a step (default 8)")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of each way and round (default 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of all ways (default 3)")
+    options = parser.parse_args()
+    os.environ.setdefault("ACTIVESSF_ROOT", str(CONF.parent))
+    os.environ.setdefault("ACTIVESSF_PROCESS", str(os.getpid()))
+    print("| method | way | seconds a step | times as fast as plain | GiB |\n|---|---|---|---|---|")
+    for name in options.methods.split(","):
+        report(name, options.ways.split(","), options.batch_size, options.steps, options.rounds)
+
+
+def report(name: str, ways: list[str], batch_size: int, steps: int, rounds: int) -> None:
+    """Print the rows of a method."""
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                found[way].append(pool.submit(measure, name, way, batch_size, steps).result())
+    for way, rows in found.items():
+        ratios = [plain[0] / own[0] for plain, own in zip(found[ways[0]], rows, strict=True)]
+        cells = f"{median(row[0] for row in rows):.2f} | {median(ratios):.2f} | {max(row[1] for row in rows):.2f}"
+        print(f"| {name} | {way} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
