@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from activessf.checkpoints.positions import INDEX, resized
 
 _NORM, _POOLED_NORM = "norm.", "fc_norm."
+# Counts the batches behind running statistics; files of older PyTorch have none, and nothing computes with it.
+_COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ def fit_encoder(network: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     classifier = config.get("classifier") or ()
     free = tuple(f"{name}." for name in ((classifier,) if isinstance(classifier, str) else classifier))
     may_miss, may_leave = free, free
+    if _has(weights, _NORM) and _has(own, _NORM) != _has(own, _POOLED_NORM):
+        # A file with both norms pooled tokens behind the other norm: of use only where both are again.
+        weights = {name: value for name, value in weights.items() if not name.startswith(_POOLED_NORM)}
     if not _has(weights, _POOLED_NORM):
         may_miss += (_POOLED_NORM,)
     if _has(own, _POOLED_NORM) and not _has(own, _NORM):
@@ -82,7 +87,7 @@ def _fit(
     may_leave: tuple[str, ...],
 ) -> Fit:
     weights = {name: value for name, value in weights.items() if not name.endswith(INDEX)}
-    absent = [name for name in own if name not in weights and not name.endswith(INDEX)]
+    absent = [name for name in own if name not in weights and not name.endswith((INDEX, _COUNTER))]
     both = {name: (value, own[name]) for name, value in weights.items() if name in own}
     taken = {name: resized(name, value, mine, num_prefix_tokens) for name, (value, mine) in both.items()}
     return Fit(

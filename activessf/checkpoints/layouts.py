@@ -97,6 +97,8 @@ _DINOV2 = (
 _MMPRETRAIN_BLOCKS = (
     (r"\.projection\.", ".proj."),
     (r"\.ln([12])\.", r".norm\1."),
+    (r"\.attn\.gamma1\.weight$", ".ls1.gamma"),
+    (r"\.ffn\.gamma2\.weight$", ".ls2.gamma"),
     (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
     (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
 )

@@ -92,7 +92,7 @@ def load_method(method: SelfSupervisedMethod, path: str | Path) -> LoadReport:
     own = _by_part(method.state_dict())
     kind = f"{type(method).__name__} with a {_kind(method.encoder)}"
     if _ENCODER not in parts or set(parts) - set(own):
-        cure = "" if _ENCODER not in parts else "to start its encoder alone, use backbone.checkpoint="
+        cure = "" if _ENCODER not in parts else f"to start its encoder alone, use backbone.checkpoint={path}"
         raise _refusal(path, layout, kind, _strangers(parts, tuple(own)), cure)
     _check_heads(method.encoder, layout, path)
     fits = {part: _fit_part(method, part, own[part], weights) for part, weights in parts.items()}
@@ -143,7 +143,8 @@ def _check_fit(fit: Fit, path: str | Path, layout: Layout, kind: str, prefix: st
     cure = ""
     if fit.misshapen and not (fit.missing or fit.surplus):
         cure = (
-            "set recipe.pretraining.decoder as the file has it, or start the encoder alone by backbone.checkpoint="
+            "set recipe.pretraining.decoder as the file has it, or start the encoder alone by "
+            f"backbone.checkpoint={path}"
             if prefix == "decoder."
             else "choose the size of backbone (or head) and the recipe.patch_size that the file was made with"
         )

@@ -138,6 +138,45 @@ def test_dinobloom_gives_the_features_that_it_had(tmp_path):
     assert small.same(receiver.state_dict(), original.state_dict())
 
 
+def test_counters_that_old_files_lack_are_not_missed(tmp_path):
+    original, receiver = (small.drawn(timm.create_model("resnet18", num_classes=3), seed) for seed in (1, 2))
+    kept = {name: value for name, value in original.state_dict().items() if not name.endswith("num_batches_tracked")}
+    torch.save(kept, tmp_path / "old.pth")
+    load_encoder(receiver, tmp_path / "old.pth")
+    with torch.inference_mode():
+        found, expected = (network.forward_features(small.images()) for network in (receiver, original))
+    assert torch.equal(found, expected)
+    del kept["bn1.running_mean"]
+    torch.save(kept, tmp_path / "old.pth")
+    with pytest.raises(InputError, match=r"missing: bn1\.running_mean"):
+        load_encoder(receiver, tmp_path / "old.pth")
+
+
+def test_a_norm_of_pooled_tokens_is_taken_only_where_it_stands_in_the_place_that_it_had(tmp_path):
+    tokens = small.vit(seed=1).state_dict()
+    pooled = {f"fc_norm.{name}": torch.full((32,), 7.0) for name in ("weight", "bias")}
+    only_pooled = {name: value for name, value in tokens.items() if not name.startswith("norm.")}
+    for number, weights in enumerate(({**tokens, **pooled}, {**only_pooled, **pooled})):
+        torch.save(weights, tmp_path / "a.pth")
+        receiver = small.vit(seed=2, num_classes=3, global_pool="avg")
+        load_encoder(receiver, tmp_path / "a.pth")
+        assert torch.equal(receiver.fc_norm.weight, pooled["fc_norm.weight"]) == bool(number)
+    torch.save({**tokens, **pooled}, tmp_path / "a.pth")
+    receiver = small.vit(seed=2)
+    load_encoder(receiver, tmp_path / "a.pth")
+    assert small.same(receiver.state_dict(), tokens)
+
+
+def test_dinov2_in_mmpretrains_names_gives_the_features_that_it_had(tmp_path):
+    original, receiver = small.dinov2(seed=1), small.dinov2(seed=2)
+    scales = {"ls1.gamma": "attn.gamma1.weight", "ls2.gamma": "ffn.gamma2.weight"}
+    names = foreign.mmpretrain_vit(original.state_dict())
+    renamed = {re.sub(r"ls\d\.gamma", lambda found: scales[found[0]], name): value for name, value in names.items()}
+    written(tmp_path / "a.pth", renamed, "state_dict")
+    load_encoder(receiver, tmp_path / "a.pth")
+    assert small.same(receiver.state_dict(), original.state_dict())
+
+
 def test_blocks_in_chunks_are_found_by_their_number(tmp_path):
     original, receiver = small.dinov2(seed=1), small.dinov2(seed=2)
     names = foreign.dinov2(original.state_dict())
