@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
@@ -43,11 +43,12 @@ def test_a_centre_without_points_stays() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), number=st.integers(1, 3000), count=st.integers(1, 400))
+@example(seed=79, number=388, count=80)
 def test_thinned_points_are_some_of_the_points_and_stand_for_all(seed: int, number: int, count: int) -> None:
     colours, weights = cloud(seed, number)
     few = Points(colours, weights).thinned(count)
     assert 0 < len(few) <= max(count, 1)
-    known = {tuple(colour) for colour in np.round(colours.T).tolist()}
-    assert all(tuple(colour) in known for colour in np.round(few.colours).tolist())
+    away = np.abs(few.colours[:, None] - colours.T).max(axis=2).min(axis=1)
+    assert away.max() < 1e-4  # coordinates are kept in 32 bits
     if count >= 50 and number >= 1000:
         assert 0.8 < few.weights.sum() / weights.sum() < 1.2
