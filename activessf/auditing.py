@@ -67,12 +67,17 @@ class Auditing:
             "version": AUDIT_VERSION,
             "selection": prepared.selection.name,
             "cells": prepared.cells.name,
-            "truth": None if prepared.source.truth is None else fingerprint(prepared.source.truth.to_csv(index=False)),
+            "truth": self._truth,
             "rare": list(prepared.source.rare),
             "planted": None if self.shared else settings.planted,
             "page": {"num_crops": settings.num_crops, "map": settings.map_points} if self.with_page else None,
         }
         return prepared.artifact("audits", f"{prepared.config.data.name}-{prepared.selection.name}", inputs, self._make)
+
+    @property
+    def _truth(self) -> str | None:
+        truth = self.prepared.source.truth
+        return None if truth is None else fingerprint(truth.to_csv(index=False))
 
     def _make(self, output: Path) -> None:
         prepared = self.prepared
@@ -147,7 +152,9 @@ class Auditing:
                 "regions": prepared.regions.name,
                 "folds": prepared.folds.name,
                 "scope": selection["scope"],
-                "planted": self.settings.planted,
+                "planted": self.settings.planted if held_out is None else held_out.kind,
+                "truth": self._truth,
+                "versions": {"audit": AUDIT_VERSION, "selection": VERSIONS["selection"]},
                 "features": None if extractor is None else {**extractor.setting(), "version": VERSIONS["features"]},
             },
         }
@@ -169,7 +176,7 @@ class Auditing:
         }
 
         def make(folder: Path) -> None:
-            log.info("Drawing the map of %d features.", self.settings.map_points)
+            log.info("Drawing the map of at most %d features.", self.settings.map_points)
             places = project(features.labeled, features.candidates, prepared.seed, self.settings.map_points)
             write_table(places, folder / _MAP_FILE)
 

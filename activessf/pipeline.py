@@ -90,10 +90,12 @@ def select(config: DictConfig) -> Path:
         raise InputError("selection=none selects nothing: pretraining sees the whole slides. Choose another selection.")
     prepared.check_features()
     folder = prepared.selection.obtain()
-    log.info("%s keeps %d regions in fold %d.", config.selection.name, len(selected_crops(folder)), config.fold.index)
+    where = "all folds" if config.selection.scope == "all" else f"fold {config.fold.index}"
+    log.info("%s keeps %d regions in %s.", config.selection.name, len(selected_crops(folder)), where)
     with_page = config.audit.page if config.audit.page != "auto" else not in_sweep()
     audited = Auditing(prepared, with_page).audit.obtain()
-    log.info("%s", planted_sentence(audited))
+    if sentence := planted_sentence(audited):
+        log.info("%s", sentence)
     if with_page:
         log.info("To look at: %s", audited / AUDIT_PAGE)
     return folder

@@ -132,6 +132,32 @@ def test_select_ends_with_an_audit_and_its_page(results: Path, demo: Path, caplo
     assert Path(page).is_file()
 
 
+def test_a_strategy_to_be_like_that_is_none_is_refused(tmp_path: Path, demo: Path) -> None:
+    with pytest.raises(InputError, match="selection.like=random is no strategy"):
+        pipeline.select(configure(tmp_path, *on(demo), "fold=0", "selection=nearest", "selection.like=random"))
+
+
+def test_a_truth_that_can_not_be_that_of_the_slides_is_refused(tmp_path: Path, demo: Path) -> None:
+    truth = pd.read_csv(demo / "truth.csv")
+    for number, (wrong, sentence) in enumerate(
+        (
+            (truth.head(0), "holds no cells"),
+            (truth.drop(columns="width"), "lacks the column width"),
+            (truth.assign(image="elsewhere/" + truth["image"]), "are not there"),
+            (truth.assign(width=0), "belongs to no box"),
+            (truth[~truth["image"].str.startswith("slides/labeled_")], "lacks .* labeled cells; it must hold them too"),
+        )
+    ):
+        # Below the data's root, as it must be, and gone again: other tests share these slides.
+        path = demo / f"wrong_{number}.csv"
+        wrong.to_csv(path, index=False)
+        try:
+            with pytest.raises(InputError, match=sentence):
+                pipeline.select(configure(tmp_path, *on(demo), f"data.truth={path.name}", "fold=0"))
+        finally:
+            path.unlink()
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -140,6 +166,15 @@ def test_select_ends_with_an_audit_and_its_page(results: Path, demo: Path, caplo
         ("audit.num_crops=1", "audit.num_crops=1 must be a whole number, 2 or more"),
         ("audit.map_points=3", "audit.map_points=3 must be a whole number, 10 or more"),
         ("hidden_labels=1", "hidden_labels=1 must be a share"),
+        ("hidden_labels=0.02", "hidden_labels=0.02 must be a share.*in steps of 0.05"),
+        ("selection.alpha=true", "selection.alpha=True must be a number"),
+        ("selection.lower=abc", "selection.lower=abc must be a number"),
+        ("selection.upper=.inf", "selection.upper=.* must be a number"),
+        ("selection.upper_quantile=null", "selection.upper_quantile=None must be a number"),
+        ("selection.num_prototypes=2.5", "selection.num_prototypes=2.5 must be a whole number"),
+        ("selection.prototypes_per_class=null", "selection.prototypes_per_class=None must be a whole number"),
+        ("selection.features.image_size=0", "selection.features.image_size=0 must be a whole number"),
+        ("selection.features.batch_size=0", "selection.features.batch_size=0 must be a whole number"),
     ],
 )
 def test_settings_of_the_audit_that_can_not_be_are_refused(

@@ -20,8 +20,8 @@ def hide_labels(source: Source, share: float, seed: int) -> Source:
     """The source with the labels of some groups hidden: their images are unlabeled slides like all others.
 
     So it is known of many candidates what they are, but not to the selection. Groups (patient, slide; an image where
-    none are given) are hidden whole, chosen so that about the same share of every class is hidden. A class of which
-    every cell lies in one group may lose them all; then that group stays labeled.
+    none are given) are hidden whole, chosen so that about the same share of every class is hidden. Of a
+    class that would lose all its cells so, one group stays labeled.
 
     Args:
         source: With boxed cells.
@@ -29,10 +29,13 @@ def hide_labels(source: Source, share: float, seed: int) -> Source:
         seed: Seed of the choice.
 
     Raises:
-        InputError: A share that can't be, cells without boxes, or too few groups.
+        InputError: A share that can't be, cells without boxes, too few groups, or too few cells of every class.
     """
-    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share < 1:
-        raise InputError(f"hidden_labels={share} must be a share of the labels, 0 or more and below 1.")
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    if not number or not 0 <= share < 1 or abs(share * _PARTS - round(share * _PARTS)) > 1e-9:
+        raise InputError(
+            f"hidden_labels={share} must be a share of the labels, 0 or more and below 1, in steps of {1 / _PARTS}."
+        )
     if share == 0:
         return source
     cells = source.cells
@@ -41,6 +44,9 @@ def hide_labels(source: Source, share: float, seed: int) -> Source:
     groups = cells["group"].where(cells["group"] != "", cells["image"])
     if groups.nunique() < _PARTS:
         raise InputError(f"hidden_labels needs {_PARTS} groups (patients, slides); there are {groups.nunique()}.")
+    most = int(cells["label"].value_counts().max())
+    if most < _PARTS:
+        raise InputError(f"hidden_labels needs a class of {_PARTS} cells at least; the largest has {most}.")
     hidden = _hidden_rows(cells["label"].to_numpy(str), groups.to_numpy(str), share, seed)
     told = cells[~hidden].reset_index(drop=True)
     truth = source.truth if source.truth is not None else cells[["image", "label", *BOX]]
@@ -59,5 +65,5 @@ def _hidden_rows(labels: NDArray[np.str_], groups: NDArray[np.str_], share: floa
     for name in np.unique(labels):
         own = labels == name
         if hidden[own].all():
-            hidden[groups == groups[own][0]] = False
+            hidden[groups == min(groups[own])] = False
     return hidden

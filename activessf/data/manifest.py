@@ -48,10 +48,27 @@ def manifest_source(
     if truth is None:
         return source
     known = _read_cells(base, truth, box_size)
+    return replace(source, truth=_checked_truth(known, source.cells, base, truth))
+
+
+def _checked_truth(known: pd.DataFrame, cells: pd.DataFrame, base: Path, name: str) -> pd.DataFrame:
+    """The known cells, if they can be the truth about a source's slides."""
+    path, columns = base / name, ["image", *BOX]
     missing = [column for column in BOX if column not in known.columns]
     if missing:
-        raise InputError(f"{base / truth} lacks the column {missing[0]}: a cell's class is known of a place.")
-    return replace(source, truth=known[["image", "label", *BOX]])
+        raise InputError(f"{path} lacks the column {missing[0]}: a cell's class is known of a place.")
+    if known.empty:
+        raise InputError(f"{path} holds no cells; leave data.truth away.")
+    check_paths(base, known["image"])
+    sizes = known[["width", "height"]].to_numpy(float)
+    boxes = np.isfinite(known[list(BOX)].to_numpy(float)).all(axis=1) & (sizes > 0).all(axis=1)
+    _refuse(known[~boxes], "width", path, "belongs to no box with a place and a size")
+    boxed = cells[np.isfinite(cells[list(BOX)].to_numpy(float)).all(axis=1)][columns].astype(dict.fromkeys(BOX, float))
+    there = known[columns].astype(dict.fromkeys(BOX, float)).drop_duplicates()
+    lacking = len(boxed) - len(boxed.merge(there, on=columns))
+    if lacking:
+        raise InputError(f"{path} lacks {lacking} of the {len(boxed)} labeled cells; it must hold them too.")
+    return known[["image", "label", *BOX]]
 
 
 def _read_cells(base: Path, name: str, box_size: int | None) -> pd.DataFrame:

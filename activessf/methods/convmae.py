@@ -12,7 +12,7 @@ from activessf.methods.decoder import PixelDecoder
 from activessf.methods.initialisation import initialise_linear_and_norm, initialise_patch_projection
 from activessf.methods.masking import Masking, gather, keep_smallest, num_kept, uniform_noise
 from activessf.methods.method import SelfSupervisedMethod
-from activessf.methods.pixels import target_pixels
+from activessf.methods.pixels import hidden_error, target_pixels
 from activessf.methods.positions import sincos_positions
 from activessf.methods.reconstruction import masked_and_predicted
 
@@ -81,9 +81,7 @@ class ConvMAE(SelfSupervisedMethod):
         """
         prediction, masking = self.predict(views, noise)
         target = target_pixels(views, self.encoder.patch_size, self.norm_pix_loss)
-        error = (prediction - target).square().mean(dim=-1)  # (N, L)
-        loss: Tensor = (error * masking.mask).sum() / masking.mask.sum()
-        return loss
+        return hidden_error(prediction, target, masking.mask)
 
     def reconstruct(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """See `Reconstructs`: hidden patches grey, and hidden patches predicted."""

@@ -23,7 +23,7 @@ from activessf.methods.initialisation import initialise_linear_and_norm, initial
 from activessf.methods.masking import uniform_noise
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.mixing import Mixing, mix_evenly, mixed_images, unmixed_tokens
-from activessf.methods.pixels import target_pixels
+from activessf.methods.pixels import hidden_error, target_pixels
 from activessf.methods.positions import sincos_positions
 from activessf.methods.reconstruction import masked_and_predicted
 
@@ -178,10 +178,7 @@ class MixedAE(SelfSupervisedMethod):
 
     def _reconstruction_loss(self, views: Tensor, encoded: Encoded) -> Tensor:
         target = target_pixels(views, self.patch_size, self.norm_pix_loss)
-        error = (self.predict(encoded) - target).square().mean(dim=-1)  # (N, L)
-        mask = encoded.mixing.masking.mask
-        loss: Tensor = (error * mask).sum() / mask.sum()
-        return loss
+        return hidden_error(self.predict(encoded), target, encoded.mixing.masking.mask)
 
     def _class_tokens(self, num_groups: int) -> Tensor:
         token = self.encoder.cls_token + self.encoder.pos_embed[:, :1]  # (1, 1, D)

@@ -37,6 +37,18 @@ def target_pixels(images: Tensor, patch_size: int, normalised: bool) -> Tensor:
     return pixels
 
 
+def hidden_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error of the hidden patches, a scalar.
+
+    Args:
+        prediction: (N, L, 3 p^2).
+        target: (N, L, 3 p^2).
+        mask: 1 where a patch is hidden, else 0, (N, L).
+    """
+    error = (prediction - target).square().mean(dim=-1)  # (N, L)
+    return (error * mask).sum() / mask.sum()
+
+
 def denormalised(prediction: Tensor, pixels: Tensor) -> Tensor:
     """Predicted patches with the mean and deviation of the true ones, (N, L, 3 p^2); undoes `target_pixels`.
 

@@ -57,8 +57,17 @@ class ActiveSSF:
 
     def __post_init__(self) -> None:
         """Check the values, which come from a user's configuration."""
-        if not isinstance(self.alpha, int | float) or not 0 <= self.alpha < math.inf:
+        if not _is_finite(self.alpha) or self.alpha < 0:
             raise InputError(f"selection.alpha={self.alpha} must be a number, 0 or more (Eq. 8).")
+        for name in ("lower", "upper", "lower_quantile", "upper_quantile"):
+            if not _is_finite(getattr(self, name)):
+                raise InputError(f"selection.{name}={getattr(self, name)} must be a number.")
+        for name, fits in (
+            ("num_prototypes", self.num_prototypes is None or _is_count(self.num_prototypes)),
+            ("prototypes_per_class", _is_count(self.prototypes_per_class)),
+        ):
+            if not fits:
+                raise InputError(f"selection.{name}={getattr(self, name)} must be a whole number, 1 or more.")
         if self.assignment not in ("nearest", "any"):
             raise InputError(f"selection.assignment={self.assignment} is neither nearest nor any.")
         if self.prototypes not in ("kmeans", "per_class"):
@@ -111,6 +120,14 @@ class ActiveSSF:
             (self.lower, self.upper),
             (self.lower_quantile, self.upper_quantile),
         )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 @dataclass(frozen=True)

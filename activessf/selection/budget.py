@@ -82,6 +82,11 @@ class AtBudgetOf:
     def __post_init__(self) -> None:
         """Check the budget, which comes from a user's configuration."""
         check_budget(self.budget)
+        if not hasattr(self.like, "select"):
+            raise InputError(
+                f"selection.like={self.like} is no strategy; change its settings (selection.like.alpha=1), or name "
+                "another by selection/strategy@selection.like=activessf_plus."
+            )
 
     def select(
         self, labeled: FloatArray, labels: NDArray[np.str_], classes: list[str], candidates: FloatArray, seed: int

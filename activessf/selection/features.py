@@ -124,6 +124,9 @@ def _extractor(
     whitening_shrinkage: float,
 ) -> FeatureExtractor:
     """See `FeatureExtractor` and `Transform`."""
+    for name, value in (("image_size", image_size), ("batch_size", batch_size)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"selection.features.{name}={value} must be a whole number, 1 or more.")
     after = Transform(transform, whitened_components, whitening_shrinkage)
     return FeatureExtractor(network, image_size, batch_size, precision, after)
 

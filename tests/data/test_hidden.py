@@ -52,7 +52,9 @@ def test_nothing_is_hidden_by_default_and_the_order_of_cells_is_no_matter() -> N
     given_source = source()
     assert hide_labels(given_source, 0.0, 0) is given_source
     shuffled = replace(given_source, cells=given_source.cells.sample(frac=1, random_state=1))
-    assert set(hide_labels(shuffled, 0.5, 3).cells["group"]) == set(hide_labels(given_source, 0.5, 3).cells["group"])
+    for share, seed in ((0.5, 3), *((0.9, seed) for seed in range(20))):
+        found = [set(hide_labels(some, share, seed).cells["group"]) for some in (shuffled, given_source)]
+        assert found[0] == found[1], (share, seed)
 
 
 def test_a_class_that_would_lose_all_keeps_a_group() -> None:
@@ -64,7 +66,7 @@ def test_a_class_that_would_lose_all_keeps_a_group() -> None:
         assert (told.cells["label"] == "rare").any()
 
 
-@pytest.mark.parametrize("share", [-0.1, 1, 2.0, "half", True])
+@pytest.mark.parametrize("share", [-0.1, 1, 2.0, "half", True, 0.02, 0.99])
 def test_a_share_that_can_not_be_is_refused(share: object) -> None:
     with pytest.raises(InputError, match="hidden_labels=.* must be a share"):
         hide_labels(source(), share, 0)  # type: ignore[arg-type]
@@ -75,3 +77,7 @@ def test_cell_images_and_few_groups_are_refused() -> None:
         hide_labels(replace(source(), cells=source().cells.assign(x=np.nan)), 0.5, 0)
     with pytest.raises(InputError, match="20 groups"):
         hide_labels(source(5), 0.5, 0)
+    few = source(30, cells_a_group=1)
+    rare = few.cells.assign(label=[f"class {number % 3}" for number in range(30)])
+    with pytest.raises(InputError, match="a class of 20 cells at least; the largest has 10"):
+        hide_labels(replace(few, cells=rare), 0.5, 0)

@@ -72,7 +72,7 @@ def read_sweeps(folder: Path, data: str | None = None, folds: Sequence[int] | No
         there = sorted({f"{facts['data']}, fold {facts['fold']}" for _, facts in audits})
         raise InputError(f"No audit in {folder} is of what was asked for; there are {'; '.join(there)}.")
     # A selection may have been audited twice, with a page and without.
-    once = {facts["folder"]: (path, facts) for path, facts in chosen}
+    once = {(facts["folder"], fingerprint(facts["among"])): (path, facts) for path, facts in chosen}
     return [_sweep(part) for part in _comparable(list(once.values()))]
 
 
@@ -129,7 +129,9 @@ def _row(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     alphas = [value for key, value in settings.items() if key.split(".")[-1] == "alpha"]
     row = {key: facts[key] for key in (*_FACTS, *_COUNTS, *FIGURES) if key in facts}
     row |= {"alpha": float(alphas[0]) if alphas else math.nan}
-    row |= {f"strategy.{key}": value for key, value in settings.items() if not key.endswith("_target_")}
+    # As text: in a column with numbers, pandas would make NaN of null and 300.0 of 300.
+    texts = {key: "null" if value is None else str(value) for key, value in settings.items()}
+    row |= {f"strategy.{key}": text for key, text in texts.items() if not key.endswith("_target_")}
     truth, mix = read_table(path / TRUTH_FILE, ["class", "kept"]), read_table(path / MIX_FILE, ["class", "true_kept"])
     row |= {"strangers": _strangers(truth, facts["classes"])}
     row |= {f"kept/{name}": count for name, count in zip(mix["class"], mix["true_kept"], strict=True)}

@@ -80,6 +80,14 @@ def test_what_is_kept_and_truly_of_no_class_is_counted(case: Any, tmp_path: Path
     assert found["activessf"] == pytest.approx(1 / 3) and np.isnan(found["random"])
 
 
+def test_audits_of_one_selection_with_other_truth_are_not_taken_for_each_other(case: Any, tmp_path: Path) -> None:
+    for truth in ("first", "second"):
+        among = {**AMONG, "truth": truth}
+        audit(case, tmp_path / truth, "activessf", 0, {"alpha": 1}, among, [1] * 6, 1.0)
+        shutil.copytree(next((tmp_path / truth / "stages" / "audits").iterdir()), tmp_path / "all" / truth)
+    assert len(read_sweeps(tmp_path / "all")) == 2
+
+
 def test_the_command_writes_tables_figure_and_page(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--output", str(outputs), "--data", "tiny", "--folds", "0", "1"]) == 0
     shown = capsys.readouterr().out
