@@ -15,10 +15,10 @@ from activessf.artifacts import Artifact, fingerprint
 from activessf.configuration import plain
 from activessf.data.cells import CELLS_FILE
 from activessf.data.folds import training_and_test
-from activessf.manifests import BOX, REGIONS, read_table, write_table
+from activessf.manifests import BOX, REGIONS, read_json, read_table, write_table
 from activessf.preparation import REGIONS_FILE, VERSIONS, Preparation, SelectionFeatures
 from activessf.selection.audit.decided import read_decided
-from activessf.selection.audit.page import PLANTED_FILE, write_page, write_tables
+from activessf.selection.audit.page import PLANTED_FILE, SUMMARY_FILE, write_page, write_tables
 from activessf.selection.audit.page import VERSION as AUDIT_VERSION
 from activessf.selection.audit.planted import PLANTED, planted_check
 from activessf.selection.audit.projection import MAP, project
@@ -91,7 +91,7 @@ class Auditing:
         held_out = None if self.shared or self.settings.planted is None else self._held_out(regions, test)
         with prepared.selection_features(labeled["crop"], decided.candidates["crop"], output) as features:
             planted = None if held_out is None else self._planted(labeled, features, held_out, output)
-            facts = self._facts(held_out)
+            facts = {**self._facts(held_out), "test_cells": None if self.shared else len(test)}
             write_tables(decided, planted, facts, output)
             if self.with_page:
                 places = self._places(features)
@@ -193,7 +193,12 @@ def planted_sentence(folder: Path) -> str:
     planted, kept = int(table["planted"].sum()), int(table["kept"].sum())
     rare = table[(table["rare"].astype(str) == "True") & (table["planted"] > 0)]
     of_rare = f", {int(rare['kept'].sum())} of {int(rare['planted'].sum())} of the rare classes" if len(rare) else ""
-    return f"Of {planted} cells of the test fold put among the candidates {kept} would be kept{of_rare}."
+    facts = read_json(folder / SUMMARY_FILE)
+    what = "regions that show cells" if facts["planted"] == "regions" else "cells"
+    return (
+        f"Of {planted} {what} of the test fold (it has {facts['test_cells']}) put among the candidates {kept} would be "
+        f"kept{of_rare}."
+    )
 
 
 def _boxed(cells: pd.DataFrame | None) -> Any:

@@ -269,7 +269,7 @@ class Preparation:
             inputs["transform"] = asdict(self.extractor.transform)
 
         def make(folder: Path) -> None:
-            regions = self._candidates(scope)
+            regions = self.candidates(scope)
             labeled = self.labeled if scope == "all" else training_and_test(self.labeled, self.fold)[0]
             with self.selection_features(labeled["crop"], regions["crop"], folder) as features:
                 select_regions(
@@ -298,7 +298,8 @@ class Preparation:
         """Whether the selection looks at features."""
         return self.strategy is not None and self.strategy.needs_features
 
-    def _candidates(self, scope: str) -> pd.DataFrame:
+    def candidates(self, scope: str) -> pd.DataFrame:
+        """The candidate regions of the fold, or of all (`scope=all`); columns `manifests.REGIONS`."""
         if scope not in ("train_fold", "all"):
             raise InputError(f"selection.scope={scope} is neither train_fold nor all.")
         regions = read_table(self.regions.obtain() / REGIONS_FILE, REGIONS)

@@ -41,21 +41,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=OUTPUTS, help="paths.output_dir of select.py (%(default)s)")
     parser.add_argument("--data", help="only selections on this data, as in data=NAME (default: all)")
     parser.add_argument("--alpha", type=float, help="only selections with this alpha, and those without (default: all)")
-    parser.add_argument("--write", type=Path, metavar="DIR", help="write DIR/<data>-....csv and .md too")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="write DIR/<data>.csv and .md too; with a fingerprint behind <data> where there are several tables of it",
+    )
     options = parser.parse_args(arguments)
     try:
         sweeps = read_sweeps(options.output / "stages" / "audits", options.data)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    names = file_names(sweeps)
     for sweep in sweeps:
         values, text = tables(sweep, options.alpha)
         print(f"{sweep.title}\nrare: {', '.join(sweep.rare) or 'none'}\n{format_table(text)}\n")
         if options.write is not None:
-            write_table(values, options.write / f"{sweep.name}.csv")
+            write_table(values, options.write / f"{names[sweep.name]}.csv")
             heading = f"## {markdown_text(sweep.title)}\n\nRare: {markdown_text(', '.join(sweep.rare) or 'none')}.\n\n"
-            write_text(heading + markdown_table(text), options.write / f"{sweep.name}.md")
+            write_text(heading + markdown_table(text), options.write / f"{names[sweep.name]}.md")
     return 0
+
+
+def file_names(sweeps: Sequence[Sweep]) -> dict[str, str]:
+    """File name of each sweep, by its name: its data, if no other is of the same."""
+    data = {sweep.name: str(sweep.rows["data"].iloc[0]) for sweep in sweeps}
+    return {name: own if list(data.values()).count(own) == 1 else name for name, own in data.items()}
 
 
 def tables(sweep: Sweep, alpha: float | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -36,11 +36,11 @@ class ClusterBalanced:
     def __post_init__(self) -> None:
         """Check the values, which come from a user's configuration."""
         counts = self.num_clusters
-        fits = isinstance(counts, list) and all(isinstance(count, int) and count >= 1 for count in counts)
+        fits = isinstance(counts, list) and all(_is_whole(count, 1) for count in counts)
         if not fits or not counts:
             raise InputError(f"selection.choice.num_clusters={counts} must be a list of whole numbers, 1 or more.")
         for name, least in (("resampling_steps", 0), ("nearest_points", 1)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+            if not _is_whole(getattr(self, name), least):
                 raise InputError(
                     f"selection.choice.{name}={getattr(self, name)} must be a whole number, {least} or more."
                 )
@@ -69,6 +69,10 @@ class ClusterBalanced:
             centres, _ = cluster(points[np.sort(closest)], len(centres), seed)
             centres, labels = _assigned(points, centres)
         return centres, labels
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _assigned(points: FloatArray, centres: FloatArray) -> tuple[FloatArray, IntArray]:

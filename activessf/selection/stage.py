@@ -53,7 +53,8 @@ def select_regions(
             f"None of the {len(crops)} candidate regions is selected: the smallest distance to a prototype is "
             f"{np.nanmin(decided.distance):.4g}, the thresholds lie between {np.nanmin(decided.threshold):.4g} and "
             f"{np.nanmax(decided.threshold):.4g}. Try a smaller alpha (selection.alpha), other "
-            "bounds (selection.bounds=quantile), or, with bounds=fixed, a larger selection.upper."
+            "bounds (selection.bounds=quantile), with bounds=fixed a larger selection.upper, or with activessf_plus a "
+            "larger selection.abstain."
         )
     table = pd.DataFrame(
         {

@@ -39,10 +39,9 @@ class TypiClust:
     def __post_init__(self) -> None:
         """Check the values, which come from a user's configuration."""
         for name, least in (("max_clusters", 1), ("num_neighbours", 1), ("min_cluster", 0)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise InputError(
-                    f"selection.choice.{name}={getattr(self, name)} must be a whole number, {least} or more."
-                )
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"selection.choice.{name}={value} must be a whole number, {least} or more.")
 
     def __call__(self, pool: Pool, budget: int, seed: int) -> IntArray:
         """See `Choice`."""

@@ -40,7 +40,8 @@ class Transform:
         """Check the values, which come from a user's configuration."""
         if self.kind not in ("none", "l2", "pca_whitening"):
             raise InputError(f"selection.features.transform={self.kind} is none of none, l2, pca_whitening.")
-        if self.components is not None and not (isinstance(self.components, int) and self.components >= 1):
+        whole = isinstance(self.components, int) and not isinstance(self.components, bool)
+        if self.components is not None and not (whole and self.components >= 1):
             raise InputError(f"selection.features.whitened_components={self.components} must be null, 1 or more.")
         if not isinstance(self.shrinkage, int | float) or not 0 <= self.shrinkage < np.inf:
             raise InputError(f"selection.features.whitening_shrinkage={self.shrinkage} must be a number, 0 or more.")

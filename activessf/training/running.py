@@ -21,6 +21,7 @@ from tqdm import tqdm
 from activessf.data.datasets import ImageFiles, View, evaluation_loader
 from activessf.errors import InputError
 from activessf.manifests import write_table
+from activessf.training.attention import choose_attention
 from activessf.training.finite import FiniteLoss
 from activessf.training.resuming import Checkpoints, SaveCheckpoints, TrainingData, joined
 
@@ -165,6 +166,7 @@ class Runner:
                 f"One run uses one device, but trainer.devices asks for {trainer.world_size}; run the folds side by "
                 "side instead, each with a device of its own (CUDA_VISIBLE_DEVICES=0 python train.py fold=0 ...)."
             )
+        choose_attention(module, trainer)
         data = TrainingData(images, self._device_batch(batch_size, trainer), self.num_workers)
         if resumed is not None:
             log.info("%s goes on from step %d.", description, int(resumed.stem))

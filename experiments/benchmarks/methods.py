@@ -32,6 +32,7 @@ from torch.nn import functional as F
 
 from activessf.configuration import build, without
 from activessf.methods.method import SelfSupervisedMethod
+from activessf.training.attention import attend_explicitly
 from activessf.training.compilation import compile_blocks
 from activessf.training.optimization import Optimization
 
@@ -80,6 +81,8 @@ def measure(name: str, way: str, batch_size: int, steps: int) -> tuple[float, fl
     )  # fmt: skip
     method.optimization = optimization
     optimizer = method.configure_optimizers()["optimizer"]
+    if "bf16" in way:
+        attend_explicitly(method)  # as training does on a CPU
     if "compiled" in way:
         compile_blocks(method)
     shape = (batch_size, 2, 3, 224, 224) if name == "mocov3" else (batch_size, 3, 224, 224)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -71,6 +73,19 @@ def test_with_a_budget_those_within_the_thresholds_come_first():
         chosen = select(target="balanced", budget=150)
         own, within = chosen.prototype == number, chosen.distance <= chosen.threshold
         assert not (own & within & ~chosen.kept).any() or not (own & ~within & chosen.kept).any()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from(["cluster", "quantile", "fixed"]),
+    st.floats(0, 4),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    st.integers(1, 399),
+    st.sampled_from(["balanced", "natural", 0.5]),
+)
+def test_under_a_budget_and_a_target_bounds_have_no_part(bounds, alpha, quantiles, budget, target):
+    base = replace(BASE, bounds=bounds, alpha=alpha, lower_quantile=quantiles[0], upper_quantile=quantiles[1])
+    assert (select(base=base, target=target, budget=budget).kept == select(target=target, budget=budget).kept).all()
 
 
 def test_shares_of_a_target_by_hand():

@@ -154,6 +154,8 @@ def test_clusters_are_those_of_scikit_learn_and_none_is_empty():
 @pytest.mark.parametrize(
     ("made", "message"),
     [
+        (lambda: TypiClust(True, 20, 5), "choice.max_clusters=True must be a whole number, 1 or more"),
+        (lambda: ClusterBalanced([True], 1, 1), r"choice.num_clusters=\[True\] must be a list"),
         (lambda: TypiClust(0, 20, 5), "choice.max_clusters=0 must be a whole number, 1 or more"),
         (lambda: TypiClust(500, 0.5, 5), "choice.num_neighbours=0.5 must be"),
         (lambda: ClusterBalanced([], 1, 1), r"choice.num_clusters=\[\] must be a list"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def read_sweeps(folder: Path, data: str | None = None, folds: Sequence[int] | No
         raise InputError(f"No audit in {folder} is of what was asked for; there are {'; '.join(there)}.")
     # A selection may have been audited twice, with a page and without.
     once = {(facts["folder"], fingerprint(facts["among"])): (path, facts) for path, facts in chosen}
-    return [_sweep(part) for part in _comparable(list(once.values()))]
+    return _told_apart([_sweep(part) for part in _comparable(list(once.values()))])
 
 
 def means(sweep: Sweep, columns: Sequence[str] = FIGURES) -> pd.DataFrame:
@@ -104,6 +104,15 @@ def _comparable(audits: Sequence[tuple[Path, dict[str, Any]]]) -> list[list[tupl
     return sorted(parts, key=lambda part: (_title(part), str(part[0][0])))
 
 
+def _told_apart(sweeps: Sequence[Sweep]) -> list[Sweep]:
+    """The sweeps, those with equal titles (other truth or hidden labels, say) with their names behind them."""
+    titles = [sweep.title for sweep in sweeps]
+    return [
+        replace(sweep, title=f"{sweep.title} [{sweep.name}]") if titles.count(sweep.title) > 1 else sweep
+        for sweep in sweeps
+    ]
+
+
 def _sweep(audits: Sequence[tuple[Path, dict[str, Any]]]) -> Sweep:
     rows = pd.DataFrame([_row(path, facts) for path, facts in audits])
     rows["series"] = _series(rows)
@@ -126,7 +135,12 @@ def _spelled(value: Any) -> str:
 
 def _row(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     settings = flat(facts["strategy"])
-    alphas = [value for key, value in settings.items() if key.split(".")[-1] == "alpha"]
+    # A rival with a budget of its own takes prototypes from `like`, not thresholds.
+    alphas = [
+        value
+        for key, value in settings.items()
+        if key.split(".")[-1] == "alpha" and not (key.startswith("like.") and settings.get("budget") is not None)
+    ]
     row = {key: facts[key] for key in (*_FACTS, *_COUNTS, *FIGURES) if key in facts}
     row |= {"alpha": float(alphas[0]) if alphas else math.nan}
     # As text: in a column with numbers, pandas would make NaN of null and 300.0 of 300.

@@ -17,6 +17,7 @@ from activessf.selection.audit.sheets import draw_sheets
 FACTS = {
     "data": "tiny", "selection": "activessf", "folder": "activessf-0", "fold": 2, "seed": 5, "among": {},
     "planted": "boxes",
+    "test_cells": 3,
     "strategy": {"alpha": 0.5, "like": {"bounds": "cluster"}},
 }  # fmt: skip
 PLANTED = pd.DataFrame(

@@ -104,3 +104,19 @@ def test_what_is_not_there_is_a_sentence(outputs: Path, capsys: pytest.CaptureFi
     assert "there are tiny, fold 0; tiny, fold 1; tiny, fold 3" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"holds no audit of a selection; run select\.py first"):
         read_sweeps(outputs / "nothing")
+
+
+def test_a_rival_with_a_budget_of_its_own_has_no_alpha(case: Any, tmp_path: Path) -> None:
+    for budget in (None, 3):
+        audit(case, tmp_path, "random", 0, {"budget": budget, "like": {"alpha": 2}}, AMONG, [1] * 6, 1.0)
+    audit(case, tmp_path, "activessf_plus", 0, {"budget": 3, "base": {"alpha": 2}}, AMONG, [1] * 6, 1.0)
+    rows = read_sweeps(tmp_path / "stages" / "audits")[0].rows.set_index("series")
+    assert rows.loc["activessf_plus", "alpha"] == 2 and rows.loc["random budget=null", "alpha"] == 2
+    assert np.isnan(rows.loc["random budget=3", "alpha"])
+
+
+def test_sweeps_of_other_truth_have_titles_of_their_own(case: Any, tmp_path: Path) -> None:
+    for truth in ("aa", "bb"):
+        audit(case, tmp_path, "activessf", 0, {"alpha": 1}, AMONG | {"truth": truth}, [1] * 6, 1.0)
+    first, second = read_sweeps(tmp_path / "stages" / "audits")
+    assert first.title != second.title and first.name in first.title and second.name in second.title
