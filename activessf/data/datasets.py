@@ -96,15 +96,18 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Items (epoch, index) in an order that depends on (seed, epoch) alone.
+    """Items (epoch, index) in an order that depends on (seed, epoch) alone; each iteration is the next epoch.
 
-    Lightning calls `set_epoch` before each epoch.
+    It counts epochs itself: Lightning's count goes wrong where a training is resumed twice from the ends of epochs.
 
     Args:
         num_images: Number of images.
         seed: Seed of the order; None = in sequence.
         length: Items an epoch; more than `num_images` repeats images (a set smaller than a batch). None = all once.
         start: The epoch to begin with, and how many of its items are left out, since they were used before.
+
+    Attributes:
+        epoch: The epoch of the next iteration; stays 0 where items come in sequence.
     """
 
     def __init__(
@@ -116,25 +119,23 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.start = start
         self.epoch = start[0]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration."""
-        self.epoch = epoch
-
     def __len__(self) -> int:
         """Items an epoch."""
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """One epoch."""
+        epoch = self.epoch
+        self.epoch += self.seed is not None
         rounds = -(-self.length // self.num_images)
         if self.seed is None:
             order = np.tile(np.arange(self.num_images), rounds)
         else:
-            rng = np.random.default_rng([self.seed, self.epoch])
+            rng = np.random.default_rng([self.seed, epoch])
             order = np.concatenate([rng.permutation(self.num_images) for _ in range(rounds)])
-        first = self.start[1] if self.epoch == self.start[0] else 0
+        first = self.start[1] if epoch == self.start[0] else 0
         for index in order[first : self.length]:
-            yield self.epoch, int(index)
+            yield epoch, int(index)
 
 
 def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batches_done: int = 0) -> Loader:

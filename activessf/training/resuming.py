@@ -50,25 +50,23 @@ class Checkpoints:
             return path
         return None
 
-    def save(self, trainer: Trainer, history: Path) -> None:
-        """Save the state of a training, and its history so far; whole or not at all. Older ones are removed."""
-        path = self.folder / f"{trainer.global_step:010d}{_SUFFIX}"
-        if history.is_file():
-            with replacing(path.with_suffix(_HISTORY)) as temporary:
-                temporary.write_bytes(history.read_bytes())
-        with replacing(path) as temporary:
+    def save(self, trainer: Trainer) -> None:
+        """Save the state of a training, whole or not at all. Older ones are removed."""
+        with replacing(self._path(trainer.global_step, _SUFFIX)) as temporary:
             trainer.save_checkpoint(temporary)
-        for old in sorted(self.folder.glob(f"*{_SUFFIX}"))[:-_KEPT]:
-            old.unlink(missing_ok=True)
-            old.with_suffix(_HISTORY).unlink(missing_ok=True)
+        self._remove_old(_SUFFIX)
 
-    def complete_history(self, resumed: Path | None, history: Path) -> None:
-        """Put what was logged before a training was resumed in front of what was logged after."""
-        before = None if resumed is None else resumed.with_suffix(_HISTORY)
-        if before is None or not before.is_file():
-            return
-        parts = [pd.read_csv(part) for part in (before, history) if part.is_file()]
-        write_table(pd.concat(parts, ignore_index=True), history)
+    def save_history(self, step: int, history: pd.DataFrame) -> None:
+        """Keep what has been logged up to the checkpoint of a step."""
+        write_table(history, self._path(step, _HISTORY))
+        self._remove_old(_HISTORY)
+
+    def history(self, resumed: Path | None) -> pd.DataFrame:
+        """What had been logged when a checkpoint was saved; but for its last row, if the training ended at once."""
+        if resumed is None:
+            return pd.DataFrame()
+        before = sorted(path for path in self.folder.glob(f"*{_HISTORY}") if path.stem <= resumed.stem)
+        return pd.read_csv(before[-1]) if before else pd.DataFrame()
 
     def clear(self) -> None:
         """Remove them, once the training has ended."""
@@ -77,6 +75,13 @@ class Checkpoints:
         if self.folder.is_dir():
             os.rmdir(self.folder)
 
+    def _path(self, step: int, suffix: str) -> Path:
+        return self.folder / f"{step:010d}{suffix}"
+
+    def _remove_old(self, suffix: str) -> None:
+        for old in sorted(self.folder.glob(f"*{suffix}"))[:-_KEPT]:
+            old.unlink(missing_ok=True)
+
 
 class SaveCheckpoints(Callback):
     """Saves a checkpoint now and then, and brings back the random numbers of one that is resumed.
@@ -84,19 +89,25 @@ class SaveCheckpoints(Callback):
     Args:
         checkpoints: Where to.
         minutes: Least time between two.
-        history: The CSV logger whose file is kept with each.
+        logger: Logs the history that is kept with each.
+        before: What was logged before the training was resumed.
     """
 
-    def __init__(self, checkpoints: Checkpoints, minutes: float, history: CSVLogger) -> None:
+    def __init__(self, checkpoints: Checkpoints, minutes: float, logger: CSVLogger, before: pd.DataFrame) -> None:
         self._checkpoints = checkpoints
         self._seconds = 60 * minutes
-        self._history = history
+        self._logger = logger
+        self._before = before
         self._saved_at = time.monotonic()
         self._saved_step = 0
+        self._unlogged = False
         self._random: Mapping[str, Any] | None = None
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Bring back the random numbers, before the first step that draws any."""
+        """Bring back the random numbers, before the first step that draws any; keep what the last step has logged."""
+        if self._unlogged:  # a step's numbers are logged after its end
+            self._checkpoints.save_history(self._saved_step, joined(self._before, self._logger))
+            self._unlogged = False
         if self._random is not None:
             torch.set_rng_state(self._random["cpu"].cpu())
             if torch.cuda.is_available() and self._random["cuda"]:
@@ -107,9 +118,8 @@ class SaveCheckpoints(Callback):
         """Save, if it is time and the gradients of no batch are waiting for others."""
         due = time.monotonic() - self._saved_at >= self._seconds
         if due and trainer.global_step > self._saved_step and trainer.global_step < trainer.max_steps:
-            self._history.save()
-            self._checkpoints.save(trainer, Path(self._history.log_dir) / "metrics.csv")
-            self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+            self._checkpoints.save(trainer)
+            self._saved_at, self._saved_step, self._unlogged = time.monotonic(), trainer.global_step, True
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the random numbers that masks and dropout draw from."""
@@ -119,6 +129,13 @@ class SaveCheckpoints(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until the first batch."""
         self._random = state_dict
+
+
+def joined(before: pd.DataFrame, logger: CSVLogger) -> pd.DataFrame:
+    """What was logged before a training was resumed, and since."""
+    logger.save()
+    path = Path(logger.log_dir) / logger.experiment.NAME_METRICS_FILE
+    return pd.concat([before, pd.read_csv(path)], ignore_index=True) if path.is_file() else before
 
 
 class TrainingData(LightningDataModule):

@@ -32,7 +32,7 @@ def paths(tmp_path):
 def batches(paths, num_workers):
     images = ImageFiles(paths, list(range(6)), RandomView(16, (0.3, 1.0), brightness=0.2), seed=3)
     loader = training_loader(images, 2, num_workers)
-    loader.sampler.set_epoch(4)
+    loader.sampler.epoch = 4
     return list(loader)
 
 
@@ -61,9 +61,11 @@ def test_tensors_are_normalised_rgb(tmp_path):
 @given(st.integers(1, 40), st.integers(0, 100), st.integers(0, 5))
 def test_an_epoch_holds_every_image_once(num_images, seed, epoch):
     sampler = EpochSampler(num_images, seed)
-    sampler.set_epoch(epoch)
+    sampler.epoch = epoch
     items = list(sampler)
     assert sorted(index for _, index in items) == list(range(num_images)) and {e for e, _ in items} == {epoch}
+    assert {e for e, _ in sampler} == {epoch + 1}
+    sampler.epoch = epoch
     assert items == list(sampler)
 
 

@@ -1,0 +1,152 @@
+"""A training that was stopped goes on with the numbers that it would have had."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor, nn
+
+from activessf.data.augmentations import RandomView
+from activessf.data.datasets import ImageFiles, training_loader
+from activessf.data.images import write_png
+from activessf.methods.decoder import PixelDecoder
+from activessf.methods.mae import MAE
+from activessf.methods.method import SelfSupervisedMethod
+from activessf.training.finetuning import Finetuning
+from activessf.training.optimization import Optimization
+from activessf.training.resuming import Checkpoints, SaveCheckpoints, TrainingData, joined
+
+STEPS, BATCH = 11, 4  # of 10 images, so two batches and a rest an epoch
+OPTIMIZATION = Optimization(
+    partial(torch.optim.AdamW, fused=True), 1e-2, BATCH, 0.05, 0.75, 0.0, warmup_steps=2, total_steps=STEPS
+)
+VIT = partial(timm.create_model, "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+
+
+class Stopped(RuntimeError):
+    pass
+
+
+class StopAfter(Callback):
+    """Stops a training after a step: as soon as it ends, or when the next begins."""
+
+    def __init__(self, step: int, at_once: bool) -> None:
+        self.step, self.at_once = step, at_once
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == self.step and self.at_once:
+            raise Stopped
+
+    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == self.step:
+            raise Stopped
+
+
+def masked() -> SelfSupervisedMethod:
+    """Draws masks."""
+    method = MAE(VIT, partial(PixelDecoder, embed_dim=16, depth=1, num_heads=2), 0.75, False)
+    method.optimization = OPTIMIZATION
+    return method
+
+
+def classifier() -> Finetuning:
+    """Draws dropped paths, and has running statistics."""
+    network = nn.Sequential(nn.BatchNorm2d(3), VIT(num_classes=3, global_pool="avg", drop_path_rate=0.5))
+    module = Finetuning(network, nn.CrossEntropyLoss(), OPTIMIZATION)
+    module.configure_optimizers = lambda: OPTIMIZATION.configure(network[1])  # type: ignore[method-assign]
+    return module
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> ImageFiles:
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    paths = [folder / f"{number}.png" for number in range(10)]
+    for path in paths:
+        write_png(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), path)
+    return ImageFiles(paths, [number % 3 for number in range(10)], RandomView(32, (0.3, 1.0)), seed=5)
+
+
+def train(make, images: ImageFiles, folder: Path, stop: int | None = None, workers=0, minutes=0, at_once=False):
+    """The state after a training that may be stopped, and what was logged."""
+    seed_everything(0, verbose=False)
+    module, checkpoints = make(), Checkpoints(folder / "checkpoints")
+    history = CSVLogger(folder / f"log_{stop}", name="", version="history")
+    resumed = checkpoints.newest()
+    before = checkpoints.history(resumed)
+    stopping = [] if stop is None else [StopAfter(stop, at_once)]
+    trainer = Trainer(
+        accelerator="cpu", max_steps=STEPS, max_epochs=-1, logger=history, enable_checkpointing=False,
+        callbacks=[SaveCheckpoints(checkpoints, minutes, history, before), *stopping],
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, log_every_n_steps=1,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=TrainingData(images, BATCH, workers), ckpt_path=resumed)
+    return {name: value.clone() for name, value in module.state_dict().items()}, joined(before, history)
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return set(found) == set(expected) and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("make", "workers"), [(masked, 0), (masked, 2), (classifier, 0)])
+def test_a_training_that_was_stopped_ends_with_the_same_bits(make, workers, images, tmp_path) -> None:
+    expected, logged = train(make, images, tmp_path / "whole")
+    for stop in (1, 4, 7) if not workers else (3,):  # 4 ends an epoch, 1 and 7 don't
+        folder = tmp_path / str(stop)
+        with pytest.raises(Stopped):
+            train(make, images, folder, stop, workers)
+        found, history = train(make, images, folder, None, workers)
+        assert same(found, expected), stop
+        columns = [name for name in logged if name.endswith("loss")]
+        pd.testing.assert_frame_equal(history[columns], logged[columns])
+
+
+def test_a_training_may_be_stopped_again_and_again(images, tmp_path) -> None:
+    expected, _ = train(masked, images, tmp_path / "whole")
+    for stop in (2, 4, 5, 8, 10):  # 2, 4, 8 and 10 end an epoch
+        with pytest.raises(Stopped):
+            train(masked, images, tmp_path / "often", stop, at_once=True)
+    assert same(train(masked, images, tmp_path / "often")[0], expected)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(images, tmp_path) -> None:
+    expected, _ = train(masked, images, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(masked, images, tmp_path, 6)
+    older, newest = sorted((tmp_path / "checkpoints").glob("*.ckpt"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match=f"{newest.name} is damaged"):
+        assert Checkpoints(tmp_path / "checkpoints").newest() == older
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert same(train(masked, images, tmp_path)[0], expected)
+
+
+def test_two_are_kept_and_none_is_left_when_they_are_cleared(images, tmp_path) -> None:
+    train(masked, images, tmp_path)
+    folder = tmp_path / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{step:010d}{suffix}" for step in (STEPS - 2, STEPS - 1) for suffix in (".ckpt", ".csv")
+    ]
+    Checkpoints(folder).clear()
+    assert not folder.exists()
+    Checkpoints(folder).clear()
+    assert Checkpoints(folder).newest() is None
+
+
+def test_nothing_is_saved_before_it_is_time(images, tmp_path) -> None:
+    train(masked, images, tmp_path, minutes=60)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_loader_goes_on_in_the_epoch_that_was_begun(images) -> None:
+    loader, rest = training_loader(images, BATCH, 0), training_loader(images, BATCH, 0, batches_done=3)
+    _, second, third = ([batch[0] for batch in loader] for _ in range(3))
+    for expected in (second[1:], third):
+        found = [batch[0] for batch in rest]
+        assert len(found) == len(expected) and all(map(torch.equal, found, expected))
+    assert len(rest) == 2  # of a whole epoch
