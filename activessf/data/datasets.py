@@ -154,10 +154,10 @@ def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batch
 
 
 def batch_items(loader: Loader, epoch: int, index: int) -> list[tuple[int, int]]:
-    """The items (epoch, image) of a batch that a training loader has given, which is number `index` of its epoch."""
+    """The items (epoch, image) of a batch that a training loader has given: the `index`-th that it gave of an epoch."""
     assert isinstance(loader.sampler, EpochSampler) and loader.batch_size is not None
-    sampler = copy.copy(loader.sampler)  # the loader's own may be in the next epoch
-    sampler.set_epoch(epoch)
+    sampler = copy.copy(loader.sampler)
+    sampler.epoch = epoch
     return list(sampler)[index * loader.batch_size : (index + 1) * loader.batch_size]
 
 
