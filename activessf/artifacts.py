@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 INPUTS_FILE = "inputs.json"
 _WHOLE_BYTES = 32 << 20
 _SAMPLE_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 20
 
 
 def fingerprint(value: Any) -> str:
@@ -58,6 +59,21 @@ def file_fingerprint(path: Path) -> str:
             file.seek(start)
             digest.update(file.read(length))
     return digest.hexdigest()[:16]
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file, which is read again only if it has changed."""
+    status = path.stat()
+    return _hashed(path, status.st_size, status.st_mtime_ns)
+
+
+@cache  # of an unchanged file: weights are asked for their identity many times
+def _hashed(path: Path, size: int, changed: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def files_fingerprint(root: Path, names: Iterable[str]) -> str:

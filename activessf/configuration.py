@@ -83,6 +83,9 @@ def check_settings(config: DictConfig) -> None:
     workers, cache = config.num_workers, config.cache_gib
     _require(workers is None or _is_integer(workers) and workers >= 0, "num_workers", workers, "be null, 0 or more")
     _require(_is_number(cache) and cache >= 0, "cache_gib", cache, "be 0 or more")
+    minutes = config.checkpoint_minutes
+    fits = minutes is None or _is_number(minutes) and minutes >= 0
+    _require(fits, "checkpoint_minutes", minutes, "be null or a number of minutes, 0 or more")
     shard, num_shards = config.shard, config.num_shards
     _require(_is_integer(num_shards) and num_shards >= 1, "num_shards", num_shards, "be 1 or more")
     for key in ("strict", "compile"):
@@ -98,11 +101,23 @@ def check_settings(config: DictConfig) -> None:
     _require(_is_integer(patch) and patch >= 1, "recipe.patch_size", patch, "be a whole number of pixels")
     if size % patch:
         raise InputError(f"recipe.image_size={size} must be a multiple of recipe.patch_size={patch}.")
+    _check_patches(config.backbone, size, patch)
     for stage in ("pretraining", "finetuning"):
         _check_training(f"recipe.{stage}", config.recipe[stage])
     for key in ("layer_decay", "finetuning_layer_decay"):
         decay = config.ssl_method[key]
         _require(decay is None or _is_number(decay) and 0 < decay <= 1, f"ssl_method.{key}", decay, "lie in (0, 1]")
+
+
+def _check_patches(backbone: DictConfig, size: int, patch: int) -> None:
+    """Check that the images are of whole patches of a backbone that has its own."""
+    own = backbone.get("patch_size")
+    if own is not None and size % own:
+        step = math.lcm(own, patch)
+        raise InputError(
+            f"recipe.image_size={size} is no multiple of {own}, the patch size of backbone={backbone.name}; set "
+            f"recipe.image_size={max(1, round(size / step)) * step}."
+        )
 
 
 def _check_quality(quality: DictConfig) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
+from torch import nn
 
-from activessf.artifacts import Artifact, files_fingerprint, fingerprint, readable
+from activessf.artifacts import Artifact, content_hash, files_fingerprint, fingerprint, readable
 from activessf.auditing import Auditing, planted_sentence
+from activessf.checkpoints.loading import load_encoder, load_method
 from activessf.cli import in_sweep
 from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
@@ -30,7 +32,7 @@ from activessf.evaluation.predictions import write_predictions
 from activessf.manifests import read_json, write_json, write_text
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.preparation import VERSIONS, Preparation
-from activessf.pretrained import check_hub, load_weights, read_state_dict
+from activessf.pretrained import check_hub, existing_checkpoint, load_weights, read_state_dict
 from activessf.provenance import now, provenance
 from activessf.regions.quality.page import PAGE
 from activessf.selection.audit.page import PAGE as AUDIT_PAGE
@@ -38,6 +40,7 @@ from activessf.selection.stage import selected_crops
 from activessf.training.finetuning import Finetuning, finetune
 from activessf.training.optimization import Optimization
 from activessf.training.pretraining import ENCODER_FILE, SUMMARY_FILE, Watched, pretrain
+from activessf.training.resuming import Checkpoints
 from activessf.training.running import Runner, num_steps, num_warmup_steps
 from activessf.training.watching.feature_probe import LabeledCells
 from activessf.training.watching.settings import Watch
@@ -54,7 +57,11 @@ _VERSIONS = {"pretraining": 2, "finetuning": 2}
 _NO_PART_IN_RESULTS = (
     *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
     *("strict", "shard", "num_shards", "calibrate", "calibration", "quality", "audit", "watch"),
+    "checkpoint_minutes",
 )
+# Keys know of no file where there is none; tables must, to tell such runs from others.
+_FROM_SCRATCH = {"backbone.checkpoint": None, "ssl_method.init": None}
+_HASH_DIGITS = 16  # of a file's content, in keys and tables
 _STAGE_1 = ("regions", "slide_overrides", "tiling")
 _NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
 
@@ -135,8 +142,8 @@ class Pipeline:
         inputs = {
             "version": _VERSIONS["pretraining"],
             "images": fingerprint([self.prepared.regions.name, names]) if regions else files_fingerprint(base, names),
-            "method": without(self.config.ssl_method, "official"),
-            "backbone": plain(self.config.backbone),
+            "method": self._method_settings,
+            "backbone": self._backbone_settings,
             "training": plain(self.config.recipe.pretraining),
             "trainer": without(self.config.trainer, *_NO_PART_OF_TRAINER),
             "compile": self.config.compile,
@@ -153,11 +160,27 @@ class Pipeline:
         training, _ = training_and_test(self.prepared.labeled, self.fold)
         cells = self._cell_images(training, WholeView(self.config.recipe.image_size))
         watched = Watched(Watch(**plain(self.config.watch)), LabeledCells(cells, list(training["group"]), self.fold))
-        pretrain(method, images, build(ssl.view), self._runner, ssl.name, folder, watched, self.config.compile)
+        pretrain(
+            method,
+            images,
+            build(ssl.view),
+            self._runner,
+            ssl.name,
+            folder,
+            self._checkpoints(self.pretraining.name),
+            watched,
+            self.config.compile,
+        )
 
     def _method(self) -> SelfSupervisedMethod:
+        """The method with its first weights."""
         seed_everything(self.seed, verbose=False)
         method: SelfSupervisedMethod = build(self.config.ssl_method.method, backbone=self._backbone())
+        if self.config.ssl_method.init is not None:
+            _tell(str(load_method(method, self.config.ssl_method.init)))
+        elif self.config.backbone.checkpoint is not None:
+            _tell(str(load_encoder(method.encoder, self.config.backbone.checkpoint)))
+            method.encoder_replaced()
         return method
 
     # Stages 4 and 5
@@ -166,8 +189,8 @@ class Pipeline:
     def run_inputs(self) -> dict[str, Any]:
         """What a run depends on, without the fold: runs that agree in it are the folds of one configuration."""
         settings = without(self.config, *_NO_PART_IN_RESULTS)
-        settings["ssl_method"] = without(self.config.ssl_method, "official")
         settings["trainer"] = without(self.config.trainer, *_NO_PART_OF_TRAINER)
+        settings["backbone"], settings["ssl_method"] = self._backbone_settings, self._method_settings
         settings["data"] = {
             "name": self.config.data.name,
             "num_folds": self.config.data.num_folds,
@@ -226,6 +249,7 @@ class Pipeline:
 
     def _check_networks(self) -> None:
         """Refuse a backbone that doesn't fit the method, or weights that aren't at hand, before anything long runs."""
+        self._check_starting_weights()
         if self.config.backbone.pretrained and self.config.ssl_method.method is not None:
             raise InputError(
                 f"backbone.pretrained=true has no effect with ssl={self.config.ssl_method.name}, which pretrains from "
@@ -241,6 +265,23 @@ class Pipeline:
             build(self.config.ssl_method.view)
             if self.prepared.needs_features:
                 self.prepared.extractor.identity()  # a checkpoint that is named must be there
+        elif self.config.backbone.checkpoint is not None:
+            self._classifier()
+
+    def _check_starting_weights(self) -> None:
+        """Refuse more than one origin of the first weights."""
+        checkpoint, init = self.config.backbone.checkpoint, self.config.ssl_method.init
+        if init is not None and self.config.ssl_method.method is None:
+            raise InputError("ssl.init starts a pretraining, and ssl=none has none; use backbone.checkpoint.")
+        if init is not None and checkpoint is not None:
+            raise InputError(
+                "ssl.init and backbone.checkpoint both give the encoder its first weights; leave one of them away."
+            )
+        if checkpoint is not None and self.config.backbone.pretrained:
+            raise InputError(
+                "backbone.checkpoint and backbone.pretrained=true both give the network its first weights; leave one "
+                "of them away."
+            )
 
     def _finetune(self, pretrained: Path | None, folder: Path) -> None:
         recipe, classes = self.config.recipe.finetuning, self.prepared.source.classes
@@ -248,8 +289,7 @@ class Pipeline:
         unseen = [name for name in classes if name not in set(training["label"])]
         if unseen:
             log.warning("No training cell of %s in fold %d; it can't be learned there.", ", ".join(unseen), self.fold)
-        seed_everything(self.seed, verbose=False)
-        network = self._backbone()(num_classes=len(classes), global_pool="avg", drop_path_rate=recipe.drop_path_rate)
+        network = self._classifier()
         if pretrained is not None:
             # Classification pools the patch tokens and norms after that: fc_norm is fresh, the encoder's norm unused.
             load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh=("fc_norm.", "norm."))
@@ -262,8 +302,25 @@ class Pipeline:
             self._cell_images(test, WholeView(self.config.recipe.image_size)),
             self._runner,
             folder,
+            self._checkpoints(f"{self.run_name}-fold_{self.fold}"),
         )
         write_predictions(test, probabilities.numpy(), classes, folder / PREDICTIONS_FILE)
+
+    def _checkpoints(self, training: str) -> Checkpoints:
+        # Beside the results, whose own folders are gone when a training is killed.
+        return Checkpoints(self.prepared.output_dir / "checkpoints" / training)
+
+    def _classifier(self) -> nn.Module:
+        """The network to be fine-tuned, with its first weights; those of a pretraining are still to be loaded."""
+        seed_everything(self.seed, verbose=False)
+        network: nn.Module = self._backbone()(
+            num_classes=len(self.prepared.source.classes),
+            global_pool="avg",
+            drop_path_rate=self.config.recipe.finetuning.drop_path_rate,
+        )
+        if self.config.ssl_method.method is None and self.config.backbone.checkpoint is not None:
+            _tell(str(load_encoder(network, self.config.backbone.checkpoint)))
+        return network
 
     def _cell_images(self, cells: pd.DataFrame, view: View) -> ImageFiles:
         targets = [self.prepared.source.classes.index(label) for label in cells["label"]]
@@ -285,7 +342,7 @@ class Pipeline:
             "run": self.run_name,
             "fold": self.fold,
             "title": self.title,
-            "settings": flat(self.run_inputs["settings"]),
+            "settings": {**_FROM_SCRATCH, **flat(self.run_inputs["settings"])},
             "seed": self.seed,
             "scope": None if pretrained is None or self.prepared.strategy is None else self.config.selection.scope,
             "classes": list(self.prepared.source.classes),
@@ -302,16 +359,26 @@ class Pipeline:
     # What several stages need
 
     def _backbone(self) -> Any:
-        return build(without(self.config.backbone, "name"))
+        return build(without(self.config.backbone, "name", "checkpoint"))
+
+    @property
+    def _backbone_settings(self) -> dict[str, Any]:
+        return _by_content(self.config.backbone, "checkpoint")
+
+    @property
+    def _method_settings(self) -> dict[str, Any]:
+        return _by_content(self.config.ssl_method, "init", "official")
 
     @cached_property
     def _runner(self) -> Runner:
+        minutes = self.config.checkpoint_minutes
         return Runner(
             make_trainer=build(self.config.trainer),
             loggers=lambda: self._loggers,
             num_workers=self.prepared.num_workers,
             cache_bytes=int(self.config.cache_gib * 2**30),
             seed=self.seed,
+            checkpoint_minutes=float("inf") if minutes is None else minutes,
             failed=self.prepared.output_dir / "failed" / self.run_name / f"fold_{self.fold}",
         )
 
@@ -343,6 +410,20 @@ class Pipeline:
             config={**self.run_inputs["settings"], "fold": self.fold},
         )
         return loggers
+
+
+@cache
+def _tell(line: str) -> None:
+    """Say it once: weights are loaded to be checked, and again to be trained."""
+    log.info("%s", line)
+
+
+def _by_content(node: DictConfig, key: str, *left_out: str) -> dict[str, Any]:
+    """Settings in which a file of weights counts by its content, and none is as if there were no such setting."""
+    settings = without(node, key, *left_out)
+    if node[key] is not None:
+        settings[key] = content_hash(existing_checkpoint(node[key]))[:_HASH_DIGITS]
+    return settings
 
 
 def _told(summary: dict[str, Any]) -> str:

@@ -265,7 +265,7 @@ class Preparation:
             "seed": self.seed,
         }
         if self.needs_features:
-            inputs["features"] = self.extractor.identity()
+            inputs["features"] = {"version": VERSIONS["features"], **self.extractor.identity()}
             inputs["transform"] = asdict(self.extractor.transform)
 
         def make(folder: Path) -> None:

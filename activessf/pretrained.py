@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import pickle
 import urllib.error
@@ -115,21 +116,33 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: The file is not there or holds no state dict.
     """
-    path = existing_checkpoint(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to run the code in the file.
-        raise InputError(f"{path} holds more than named tensors, and is not opened; save its state dict.") from error
-    except Exception as error:  # both libraries raise a zoo of types for a damaged or foreign file
-        raise InputError(f"{path} can't be read as weights ({type(error).__name__}: {error}).") from error
+    loaded = opened(path)
     if not isinstance(loaded, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
     ):
         raise InputError(f"{path} holds no plain state dict (a mapping of names to tensors).")
     return dict(loaded)
+
+
+def opened(path: Path) -> Any:
+    """What a safetensors or torch file holds: tensors and plain values, and the arguments that training scripts add.
+
+    Of all classes only `argparse.Namespace` is unpickled, which does nothing but hold values.
+
+    Raises:
+        InputError: The file is not there, is damaged, or holds something else.
+    """
+    path = existing_checkpoint(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to run the code in the file.
+        raise InputError(f"{path} holds more than named tensors, and is not opened; save its state dict.") from error
+    except Exception as error:  # both libraries raise a zoo of types for a damaged or foreign file
+        raise InputError(f"{path} can't be read as weights ({type(error).__name__}: {error}).") from error
 
 
 def load_weights(

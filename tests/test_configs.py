@@ -151,17 +151,19 @@ WIDTHS = {
     **{"vit_base": 768, "vit_small": 384, "vit_tiny": 192, "vit_mini": 128},
     **{"convvit_base": 768, "convvit_small": 384, "convvit_tiny": 192, "convvit_mini": 128},
     **{"mixmim_base": 1024, "mixmim_small": 512, "mixmim_tiny": 256, "mixmim_mini": 192},
-    **{"resnet18": 512, "resnet50": 2048, "resnetv2_50": 2048},
+    **{"resnet18": 512, "resnet50": 2048, "resnetv2_50": 2048, "dinov2_base": 768, "dinov2_small": 384},
 }
 
 
 @pytest.mark.parametrize("name", options("backbone"))
 def test_a_backbone_is_built_and_classifies_images_of_the_recipe(name: str) -> None:
-    config = composed("recipe=quick", f"backbone={name}")
-    network = instantiate(without(config.backbone, "name"))(num_classes=11, global_pool="avg", drop_path_rate=0.1)
-    assert isinstance(network, nn.Module) and config.backbone.pretrained is False
+    size = 56 if name.startswith("dinov2") else 48  # its patches have 14 pixels
+    config = composed("recipe=quick", f"backbone={name}", f"recipe.image_size={size}")
+    network = instantiate(without(config.backbone, "name", "checkpoint"))(
+        num_classes=11, global_pool="avg", drop_path_rate=0.1
+    )
+    assert isinstance(network, nn.Module) and config.backbone.pretrained is False and config.backbone.checkpoint is None
     if not name.endswith("_base"):
-        size = config.recipe.image_size
         with torch.inference_mode():
             assert network.eval()(torch.zeros(1, 3, size, size)).shape == (1, 11)
     assert network.num_features == WIDTHS[name]
@@ -174,7 +176,7 @@ def test_a_method_is_built_round_a_backbone_and_has_a_loss(name: str, composing:
     if name == "none":
         assert config.ssl_method.method is None
         return
-    backbone = instantiate(without(config.backbone, "name"))
+    backbone = instantiate(without(config.backbone, "name", "checkpoint"))
     method = instantiate(config.ssl_method.method, backbone=backbone)
     assert isinstance(method, SelfSupervisedMethod) and len(config.ssl_method.betas) == 2
     method.check_batch(config.recipe.pretraining.batch_size)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import timm
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
@@ -19,6 +20,8 @@ from activessf import pipeline, preparation
 from activessf.data.images import read_image, write_png
 from activessf.errors import InputError
 from activessf.evaluation.report import write_report
+from activessf.selection.run_networks import FinetunedNetwork
+from activessf.training.resuming import SaveCheckpoints
 
 
 @pytest.fixture(scope="session")
@@ -213,7 +216,7 @@ def test_accumulated_gradients_keep_the_global_batch(tmp_path, demo):
 def test_the_pretrained_weights_reach_the_classifier(run, outputs, demo, monkeypatch):
     seen = {}
 
-    def look(module, training, test, runner, folder):
+    def look(module, *_):
         seen.update(module.network.state_dict())
         raise InputError("seen enough")
 
@@ -249,7 +252,7 @@ def test_a_pretraining_folder_shows_that_it_learned(run, outputs):
 def test_no_cell_of_the_tested_fold_is_watched(outputs, demo, monkeypatch, overrides):
     seen = {}
 
-    def look(method, images, view, runner, name, folder, watched, compiled):
+    def look(method, images, view, runner, name, folder, checkpoints, watched, compiled):
         seen["cells"] = watched.cells
         raise InputError("seen enough")
 
@@ -333,7 +336,7 @@ def test_a_backbone_that_does_not_fit_is_refused_before_anything_runs(tmp_path, 
 def test_pretrained_weights_of_a_network_that_has_none_are_refused_before_anything_runs(tmp_path, demo):
     refused(
         tmp_path, *on(demo), "ssl=none", "backbone=convvit_mini", "backbone.pretrained=true",
-        match="no pretrained weights of 'convvit_mini'; use backbone.pretrained=false",
+        match="backbone.pretrained=true: there are no pretrained weights of ConvViT",
     )  # fmt: skip
     assert not (tmp_path / "stages").exists()
 
@@ -539,3 +542,116 @@ def test_strict_minds_what_an_earlier_run_left_out(demo, tmp_path):
 def test_settings_of_stage_1_that_can_not_be_are_one_sentence(demo, tmp_path, override):
     with pytest.raises(InputError, match=override.split("=")[0].split(".")[-1]):
         pipeline.preprocess(configure(tmp_path, *on(demo), override))
+
+
+@pytest.mark.parametrize("stage", ["pretraining", "finetuning"])
+def test_a_run_that_was_stopped_in_the_middle_of_a_training_ends_as_if_it_had_not_been(run, demo, tmp_path, stage):
+    config = configure(tmp_path, *on(demo), "ssl=mae", "selection=activessf", "fold=0", "checkpoint_minutes=0")
+    steps = iter(range(1000))
+
+    begin = SaveCheckpoints.on_train_batch_start
+
+    def stop(self, *batch):
+        begin(self, *batch)
+        if next(steps) == {"pretraining": 2, "finetuning": 3 + 2}[stage]:  # of three steps each
+            raise RuntimeError("stopped")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(SaveCheckpoints, "on_train_batch_start", stop)
+        pipeline.train(config)
+    assert len(list((tmp_path / "checkpoints").glob("*/*.ckpt"))) == 2
+    again = pipeline.train(config)
+    assert (again / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+    assert len(pd.read_csv(again / "history" / "metrics.csv")) == len(pd.read_csv(run / "history" / "metrics.csv"))
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+# Starting from published weights
+
+
+def seen_by(monkeypatch, stage: str, *settings: str, output: Path) -> dict[str, torch.Tensor]:
+    """Weights that a stage is given."""
+    seen = {}
+
+    def look(module, *_):
+        seen.update({name: value.clone() for name, value in module.state_dict().items()})
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(pipeline, stage, look)
+    refused(output, *settings, match="seen enough")
+    return seen
+
+
+def vit_mini(seed: int, image_size: int = 48) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    sizes = {"patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4}
+    return timm.create_model("vit_tiny_patch16_224", img_size=image_size, num_classes=0, **sizes)
+
+
+def test_a_checkpoint_starts_the_encoder_of_a_pretraining(tmp_path, demo, monkeypatch):
+    file, published = tmp_path / "published.pth", vit_mini(5).state_dict()
+    torch.save({"model": published}, file)
+    seen = seen_by(monkeypatch, "pretrain", *on(demo), "selection=none", f"backbone.checkpoint={file}", output=tmp_path)
+    assert all(torch.equal(seen[f"encoder.{name}"], value) for name, value in published.items())
+
+
+def test_a_checkpoint_starts_a_supervised_network(tmp_path, demo, monkeypatch):
+    file, published = tmp_path / "published.pth", vit_mini(5).state_dict()
+    torch.save(published, file)
+    seen = seen_by(monkeypatch, "finetune", *on(demo), "ssl=none", f"backbone.checkpoint={file}", output=tmp_path)
+    for name, value in published.items():
+        assert name.startswith("norm.") or torch.equal(seen[f"network.{name}"], value), name
+    assert seen["network.head.weight"].abs().sum() > 0
+
+
+def test_init_starts_a_whole_method_and_keys_follow_content_not_paths(tmp_path, demo, monkeypatch):
+    method = pipeline.Pipeline(configure(tmp_path, *on(demo), "selection=none", "seed=3"))._method()
+    names = {"encoder.": "", "decoder.mask_token": "mask_token", "decoder.": "decoder_"}
+    weights = {}
+    for name, value in method.state_dict().items():
+        ours = next(prefix for prefix in names if name.startswith(prefix))
+        weights[names[ours] + name.removeprefix(ours)] = value
+    made = {}
+    torch.save({"model": weights}, tmp_path / "a.pth")
+    shutil.copyfile(tmp_path / "a.pth", tmp_path / "b.pth")
+    torch.save({"model": {name: value + 1 for name, value in weights.items()}}, tmp_path / "c.pth")
+    for file in ("a.pth", "b.pth", "c.pth"):
+        made[file] = pipeline.Pipeline(configure(tmp_path, *on(demo), "selection=none", f"ssl.init={tmp_path / file}"))
+    assert made["a.pth"].run_name == made["b.pth"].run_name != made["c.pth"].run_name
+    assert made["a.pth"].pretraining.name == made["b.pth"].pretraining.name != made["c.pth"].pretraining.name
+    scratch = pipeline.Pipeline(configure(tmp_path, *on(demo), "selection=none"))
+    assert scratch.run_name != made["a.pth"].run_name and scratch.pretraining.name != made["a.pth"].pretraining.name
+    init = f"ssl.init={tmp_path / 'a.pth'}"
+    seen = seen_by(monkeypatch, "pretrain", *on(demo), "selection=none", init, output=tmp_path)
+    assert all(torch.equal(seen[name], value) for name, value in method.state_dict().items())
+
+
+def test_starting_weights_that_can_not_be_are_refused_before_anything_runs(tmp_path, demo):
+    file, other, output = tmp_path / "a.pth", tmp_path / "b.pth", tmp_path / "out"
+    torch.save(vit_mini(5).state_dict(), file)
+    torch.save(timm.create_model("resnet18").state_dict(), other)
+    checkpoint, init = f"backbone.checkpoint={file}", f"ssl.init={file}"
+    for overrides, match in (
+        ([checkpoint, init], "ssl.init and backbone.checkpoint both"),
+        ([checkpoint, "ssl=none", "backbone.pretrained=true"], "backbone.checkpoint and backbone.pretrained=true both"),
+        ([init, "ssl=none"], "ssl=none has none; use backbone.checkpoint"),
+        ([f"backbone.checkpoint={other}"], "b.pth, read as timm's names, doesn't fit the VisionTransformer"),
+        ([f"backbone.checkpoint={other}", "ssl=none"], "b.pth, read as timm's names, doesn't fit"),
+        ([f"ssl.init={other}"], "doesn't fit the MAE with a VisionTransformer"),
+        (["backbone.checkpoint=/nope.pth"], "The checkpoint /nope.pth is no file"),
+        (["ssl.init=/nope.pth"], "The checkpoint /nope.pth is no file"),
+        (["backbone=dinov2_small", "ssl=none"], "recipe.image_size=48 is no multiple of 14"),
+    ):
+        refused(output, *on(demo), *overrides, match=match)
+    assert not (output / "stages").exists()
+
+
+def test_a_run_from_published_weights_ends_and_its_record_tells_it_from_others(tmp_path, demo):
+    file = tmp_path / "published.pth"
+    torch.save(vit_mini(5, image_size=64).state_dict(), file)
+    own = pipeline.train(configure(tmp_path, *on(demo), "ssl=none", "fold=0", f"backbone.checkpoint={file}"))
+    scratch = pipeline.train(configure(tmp_path, *on(demo), "ssl=none", "fold=0"))
+    settings = [json.loads((folder / "run.json").read_text())["settings"] for folder in (own, scratch)]
+    assert settings[0]["backbone.checkpoint"] and settings[1]["backbone.checkpoint"] is None
+    features = FinetunedNetwork(run=str(own.parent), fold=0).load().network
+    assert features(torch.zeros(1, 3, 48, 48)).shape == (1, 128)

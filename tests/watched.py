@@ -20,6 +20,7 @@ from activessf.methods.mae import MAE
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.training.optimization import Optimization
 from activessf.training.pretraining import Watched, pretrain
+from activessf.training.resuming import Checkpoints
 from activessf.training.running import Runner
 from activessf.training.watching.feature_probe import LabeledCells
 from activessf.training.watching.settings import Watch
@@ -99,7 +100,7 @@ def runner(folder: Path, loggers: Sequence[Logger] = (), num_workers: int = 0, *
         Trainer, accelerator="cpu", devices=1, enable_model_summary=False, log_every_n_steps=2, deterministic="warn",
         **trainer,
     )  # fmt: skip
-    return Runner(make, lambda: loggers, num_workers, 0, 0, folder / "failed")
+    return Runner(make, lambda: loggers, num_workers, 0, 0, folder / "failed", float("inf"))
 
 
 def pretrained(
@@ -117,6 +118,6 @@ def pretrained(
     images = pictures(folder / "images", 24, seed=0)
     pretrain(
         method, images, RandomView(SIZE, (0.6, 1.0)), made_by or runner(folder), "tiny", result,
-        Watched(settings, cells(folder)),
+        Checkpoints(folder / "checkpoints"), Watched(settings, cells(folder)),
     )  # fmt: skip
     return result

@@ -119,6 +119,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.start = start
         self.epoch = start[0]
 
+    @property
+    def current(self) -> int:
+        """The epoch of the latest iteration."""
+        return self.epoch - (self.seed is not None)
+
     def __len__(self) -> int:
         """Items an epoch."""
         return self.length
@@ -154,10 +159,10 @@ def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batch
 
 
 def batch_items(loader: Loader, epoch: int, index: int) -> list[tuple[int, int]]:
-    """The items (epoch, image) of a batch that a training loader has given: the `index`-th that it gave of an epoch."""
+    """The items (epoch, image) of a batch that a training loader has given, which is number `index` of its epoch."""
     assert isinstance(loader.sampler, EpochSampler) and loader.batch_size is not None
     sampler = copy.copy(loader.sampler)
-    sampler.epoch = epoch
+    sampler.epoch, sampler.start = epoch, (-1, 0)  # of the whole epoch
     return list(sampler)[index * loader.batch_size : (index + 1) * loader.batch_size]
 
 

@@ -43,6 +43,12 @@ class SelfSupervisedMethod(LightningModule):
             InputError: It can't, and of how many it can be.
         """
 
+    def encoder_replaced(self) -> None:
+        """Called once starting weights are loaded into the encoder, and into what else they were given for.
+
+        A method with copies of the encoder copies it again; most have none.
+        """
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one batch of views."""
         views, _ = batch

@@ -100,6 +100,11 @@ class MoCoV3(SelfSupervisedMethod):
                 "(recipe.pretraining.batch_size, trainer.accumulate_grad_batches)."
             )
 
+    def encoder_replaced(self) -> None:
+        """The slow copies start again as what they copy."""
+        self.momentum_encoder.load_state_dict(self.encoder.state_dict())
+        self.momentum_projector.load_state_dict(self.projector.state_dict())
+
     def query(self, images: Tensor) -> Tensor:
         """What is predicted of the other view, (N, output_dim), from normalised images, (N, 3, H, W)."""
         features: Tensor = self.predictor(self.projector(self.encoder(images)))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 import timm
 from torch import nn
 
+from activessf.artifacts import content_hash
 from activessf.errors import InputError
 from activessf.pretrained import check_weights, existing_checkpoint, feature_network
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -125,18 +121,3 @@ class TimmNetwork:
         network = feature_network(self.model_name, self.checkpoint, self.packaged)
         config = timm.data.resolve_model_data_config(network)
         return Loaded(network, config["mean"], config["std"])
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file, which is read again only if it has changed."""
-    status = path.stat()
-    return _hashed(path, status.st_size, status.st_mtime_ns)
-
-
-@cache  # of an unchanged file: weights are asked for their identity many times
-def _hashed(path: Path, size: int, changed: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import timm
-from torch import nn
 
-from activessf.backbones.convvit import ConvViT
-from activessf.backbones.mixmim_transformer import MixMIMTransformer
+from activessf.artifacts import content_hash
+from activessf.backbones.described import described_network
 from activessf.backbones.pooling import PooledTokens
 from activessf.data.datasets import IMAGENET_MEAN, IMAGENET_STD
 from activessf.errors import InputError
 from activessf.manifests import BOX, read_json, read_table
 from activessf.pretrained import existing_checkpoint, load_weights, read_state_dict
-from activessf.selection.networks import Loaded, content_hash
-
-_NO_PART_OF_NETWORK = ("name", "_target_", "_partial_", "pretrained")
-# What a file may name besides networks of timm.
-_OWN_NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "activessf.backbones.convvit.ConvViT": ConvViT,
-    "activessf.backbones.mixmim_transformer.MixMIMTransformer": MixMIMTransformer,
-}
+from activessf.selection.networks import Loaded
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ class PretrainedEncoder:
 
     def load(self) -> Loaded:
         """See `FeatureNetwork`."""
-        encoder = _made(self._settings(), num_classes=0)
+        encoder = described_network(self._settings(), num_classes=0)
         load_weights(encoder, read_state_dict(self._file()), self._file())
         return Loaded(PooledTokens(encoder).eval(), IMAGENET_MEAN, IMAGENET_STD)
 
@@ -130,7 +121,7 @@ class FinetunedNetwork:
 
     def load(self) -> Loaded:
         """See `FeatureNetwork`."""
-        network = _made(self._settings(), num_classes=0, global_pool="avg")
+        network = described_network(self._settings(), num_classes=0, global_pool="avg")
         load_weights(network, read_state_dict(self._file()), self._file())
         return Loaded(network.eval(), IMAGENET_MEAN, IMAGENET_STD)
 
@@ -149,18 +140,6 @@ class FinetunedNetwork:
         settings = read_json(self._folder() / "run.json")["settings"]
         prefix = "backbone."
         return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
-
-
-def _made(settings: Mapping[str, Any], **arguments: Any) -> nn.Module:
-    """The network that a configuration's `backbone` describes; nothing else is called, whatever a file says."""
-    target, model_name = str(settings.get("_target_")), str(settings.get("model_name"))
-    given = {key: value for key, value in settings.items() if key not in _NO_PART_OF_NETWORK}
-    if target in _OWN_NETWORKS:
-        return _OWN_NETWORKS[target](**given, **arguments)
-    if target != "timm.create_model" or not timm.is_model(model_name):
-        raise InputError(f"The backbone {target} {model_name!r} is no network of timm.")
-    network: nn.Module = timm.create_model(**given, **arguments)
-    return network
 
 
 def _check_size(settings: Mapping[str, Any], image_size: int, origin: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from activessf.data.datasets import ImageFiles
 from activessf.training.optimization import Optimization, top_learning_rate
+from activessf.training.resuming import Checkpoints
 from activessf.training.running import Runner, say_if_long
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,14 @@ class Finetuning(LightningModule):
         return self.optimization.configure(self.network, undecayed=exempt)
 
 
-def finetune(module: Finetuning, training: ImageFiles, test: ImageFiles, runner: Runner, folder: Path) -> Tensor:
+def finetune(
+    module: Finetuning,
+    training: ImageFiles,
+    test: ImageFiles,
+    runner: Runner,
+    folder: Path,
+    checkpoints: Checkpoints,
+) -> Tensor:
     """Train on one set of cells, write `network.safetensors` and `history/`, and predict the other.
 
     The weights of the last step are used, as in the paper; the test cells have no part in training or in choosing.
@@ -73,6 +81,7 @@ def finetune(module: Finetuning, training: ImageFiles, test: ImageFiles, runner:
         test: Cells of the test fold.
         runner: Trains and predicts.
         folder: An existing folder.
+        checkpoints: Where those of the training are.
 
     Returns:
         Class probabilities of the test cells, (n, classes), float64.
@@ -83,7 +92,7 @@ def finetune(module: Finetuning, training: ImageFiles, test: ImageFiles, runner:
     module.eval()
     say_if_long(lambda images: module.network(images).sum(), training, batch_size, steps, "Fine-tuning")
     module.zero_grad()
-    runner.fit(module.train(), training, batch_size, steps, folder, "Fine-tuning")
+    runner.fit(module.train(), training, batch_size, steps, folder, "Fine-tuning", checkpoints)
     weights = {name: value.contiguous() for name, value in module.network.state_dict().items()}
     save_file(weights, folder / NETWORK_FILE)
     return runner.predict(module, test, batch_size)

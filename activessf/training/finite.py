@@ -44,8 +44,7 @@ class FiniteLoss(Callback):
     def __init__(self, description: str, folder: Path) -> None:
         self._description = description
         self._folder = folder
-        self._step = self._index = 0
-        self._epoch = -1
+        self._step = 0
         self._before: _Done | None = None
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -58,11 +57,7 @@ class FiniteLoss(Callback):
         """Look at the loss: on a GPU one batch late, so that nobody waits for it while there is work to queue."""
         loader = trainer.train_dataloader
         assert isinstance(loader, DataLoader) and isinstance(loader.sampler, EpochSampler)
-        epoch = loader.sampler.epoch - 1  # the sampler's is the next one
-        # Counted here, since Lightning's count of a resumed epoch takes in what the loader leaves out.
-        self._index = self._index + 1 if epoch == self._epoch else 0
-        self._epoch = epoch
-        done = _Done(outputs["loss"], batch, self._step, epoch, self._index)
+        done = _Done(outputs["loss"], batch, self._step, loader.sampler.current, batch_idx)
         if self._before is not None:
             self._check(self._before, loader)
         self._before = done if done.loss.is_cuda else None

@@ -16,6 +16,7 @@ from activessf.data.datasets import ImageFiles, View
 from activessf.manifests import read_table, write_json
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.training.compilation import compile_blocks
+from activessf.training.resuming import Checkpoints
 from activessf.training.running import HISTORY_FILE, Runner, say_if_long
 from activessf.training.watching.curves import CURVES_FILE, draw_curves
 from activessf.training.watching.feature_probe import FeatureProbe, LabeledCells
@@ -51,6 +52,7 @@ def pretrain(
     runner: Runner,
     name: str,
     folder: Path,
+    checkpoints: Checkpoints,
     watched: Watched,
     compiled: bool = False,
 ) -> None:
@@ -65,6 +67,7 @@ def pretrain(
         runner: Trains.
         name: The method's name, for messages.
         folder: An existing folder.
+        checkpoints: Where those of the training are.
         watched: What is watched.
         compiled: Whether its blocks are compiled, see `compile_blocks`.
     """
@@ -84,7 +87,7 @@ def pretrain(
         log.info("Compiling %d blocks; the first step takes longer.", compile_blocks(method))
     log.info("Pretraining %s on %d images, %d steps.", name, len(images), steps)
     callbacks = _watching(watched, dataset, batch_size, steps, runner.num_workers, folder)
-    seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining", callbacks)
+    seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining", checkpoints, callbacks)
     save_file({key: value.contiguous() for key, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE)
     summary: dict[str, Any] = {"images": len(images), "steps": steps, "seconds": seconds, "probe": None}
     if (folder / PROBE_FILE).is_file():

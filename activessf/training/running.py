@@ -18,9 +18,11 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from torch import Tensor
 from tqdm import tqdm
 
-from activessf.data.datasets import ImageFiles, View, evaluation_loader, training_loader
+from activessf.data.datasets import ImageFiles, View, evaluation_loader
 from activessf.errors import InputError
+from activessf.manifests import write_table
 from activessf.training.finite import FiniteLoss
+from activessf.training.resuming import Checkpoints, SaveCheckpoints, TrainingData, joined
 
 log = logging.getLogger(__name__)
 # Lightning tells of its hardware and habits before every stage; what is wrong still comes through.
@@ -30,6 +32,7 @@ _HABITS = (
     ".*does not have many workers.*",  # chosen by the machine, see num_workers
     ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # see `resuming`
 )
 
 HISTORY_FOLDER = "history"
@@ -98,6 +101,7 @@ class Runner:
         cache_bytes: Decoded images kept in memory, a loader process.
         seed: Of order, views, masks and dropout.
         failed: Folder for a batch whose loss is no number; not a stage's own, which a failure removes.
+        checkpoint_minutes: Least time between checkpoints; infinite: there are none.
     """
 
     make_trainer: Callable[..., Trainer]
@@ -106,6 +110,7 @@ class Runner:
     cache_bytes: int
     seed: int
     failed: Path
+    checkpoint_minutes: float
 
     def images(self, paths: Sequence[Path], targets: Sequence[int] | None, view: View) -> ImageFiles:
         """Image files as this job's loaders read them."""
@@ -119,9 +124,12 @@ class Runner:
         total_steps: int,
         directory: Path,
         description: str,
+        checkpoints: Checkpoints,
         callbacks: Sequence[Callback] = (),
     ) -> float:
         """Train a module for `total_steps` optimiser steps; its CSV history goes to `directory/history/metrics.csv`.
+
+        A training that was stopped before goes on from its newest checkpoint.
 
         Args:
             module: What is trained.
@@ -130,19 +138,23 @@ class Runner:
             total_steps: Optimiser steps.
             directory: An existing folder.
             description: Stands before the progress bar.
+            checkpoints: Where this training's are; they are gone when it has ended.
             callbacks: Who watches, besides the progress bar and a guard against losses that are no numbers.
 
         Returns:
-            Seconds that it took.
+            Seconds that it took, those before it was stopped left out.
         """
         seed_everything(self.seed, verbose=False)
         history = CSVLogger(directory, name="", version=HISTORY_FOLDER)
+        resumed = checkpoints.newest()
+        before = checkpoints.history(resumed)
+        saving = SaveCheckpoints(checkpoints, self.checkpoint_minutes, history, before)
         guard = FiniteLoss(description, self.failed)
         trainer = self.make_trainer(
             max_steps=total_steps,
             max_epochs=-1,
             logger=[history, *self.loggers()],
-            callbacks=[StepProgress(description, total_steps), guard, *callbacks],
+            callbacks=[StepProgress(description, total_steps), guard, *callbacks, saving],
             enable_progress_bar=False,
             enable_checkpointing=False,
             default_root_dir=directory,
@@ -153,11 +165,18 @@ class Runner:
                 f"One run uses one device, but trainer.devices asks for {trainer.world_size}; run the folds side by "
                 "side instead, each with a device of its own (CUDA_VISIBLE_DEVICES=0 python train.py fold=0 ...)."
             )
+        data = TrainingData(images, self._device_batch(batch_size, trainer), self.num_workers)
+        if resumed is not None:
+            log.info("%s goes on from step %d.", description, int(resumed.stem))
         started = time.monotonic()
         with _habits_unsaid():
-            trainer.fit(module, training_loader(images, self._device_batch(batch_size, trainer), self.num_workers))
+            trainer.fit(module, datamodule=data, ckpt_path=resumed)
         if trainer.interrupted:
             raise KeyboardInterrupt  # Lightning ends quietly on Ctrl-C; nothing half-trained may pass for a result
+        logged = joined(before, history)
+        if len(logged):
+            write_table(logged, directory / HISTORY_FILE)
+        checkpoints.clear()
         return time.monotonic() - started
 
     def _device_batch(self, batch_size: int, trainer: Trainer) -> int:

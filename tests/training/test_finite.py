@@ -70,6 +70,7 @@ def steps(guard, loader, batches, losses):
 @pytest.mark.parametrize("wrong", [0, 1, 2])
 def test_a_look_that_comes_late_keeps_the_right_batch_and_the_last_is_looked_at_too(tmp_path, wrong):
     loader = training_loader(cells(tmp_path).images, 4, 0)
+    next(iter(loader))  # begins an epoch
     batches = [(torch.full((4, 3, 2, 2), float(number)), torch.zeros(4)) for number in range(3)]
     losses = [float("inf") if number >= wrong else 1.0 for number in range(3)]
     guard = FiniteLoss("Fine-tuning", tmp_path / "failed")

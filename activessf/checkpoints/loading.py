@@ -1,0 +1,181 @@
+"""Starting weights out of published files: for an encoder, or for a whole self-supervised method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from activessf.checkpoints.fitting import Fit, fit_encoder, fit_part, position_prefix
+from activessf.checkpoints.layouts import Layout, recognised
+from activessf.checkpoints.reading import read_checkpoint
+from activessf.errors import InputError
+from activessf.methods.method import SelfSupervisedMethod
+
+_ENCODER = "encoder"
+# What files may have besides an encoder, and an encoder alone does not need.
+_OTHER_PARTS = (
+    *("decoder", "stage1_output_decode", "stage2_output_decode"),
+    *("projector", "predictor", "momentum_encoder", "momentum_projector"),
+)
+_COPY = "momentum_"  # such a part starts as a copy where the file lacks it
+# The published ViT-S of MoCo v3 has twice as many heads as timm's; no tensor tells.
+_MOCO_SMALL_DIM, _MOCO_SMALL_HEADS = 384, 12
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was taken from a file.
+
+    Attributes:
+        path: The file.
+        layout: The names that it was read by.
+        loaded: Parts that have its weights, whole.
+        fresh: Parts, or names of the encoder, that the file lacks and that keep their fresh weights.
+        unused: Parts of the file that were not needed.
+        resized: Position tables that were of another grid, with both shapes.
+    """
+
+    path: Path
+    layout: str
+    loaded: tuple[str, ...]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+    resized: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """A sentence for the log."""
+        told = [f"Starting from {self.path} ({self.layout}): {', '.join(self.loaded)}"]
+        for what, names in (("fresh", self.fresh), ("not used", self.unused), ("resized", self.resized)):
+            if names:
+                told.append(f"{what}: {', '.join(names)}")
+        return "; ".join(told) + "."
+
+
+def load_encoder(network: nn.Module, path: str | Path) -> LoadReport:
+    """Give an encoder the weights of a published file.
+
+    Args:
+        network: An encoder of timm or of `activessf.backbones`, with or without a classifier, which stays fresh.
+        path: The file; see `layouts.LAYOUTS` for what is known. Its other parts (decoder, projector) are not used.
+
+    Raises:
+        InputError: The file can't be read, or is not of this network. The network is unchanged then.
+    """
+    layout, parts = _read(Path(path))
+    if _ENCODER not in parts or set(parts) - {_ENCODER, *_OTHER_PARTS}:
+        raise _refusal(path, layout, _kind(network), _strangers(parts, (_ENCODER, *_OTHER_PARTS)))
+    _check_heads(network, layout, path)
+    fit = fit_encoder(network, parts[_ENCODER])
+    _check_fit(fit, path, layout, _kind(network))
+    network.load_state_dict(dict(fit.weights), strict=False)
+    unused = tuple(part for part in parts if part != _ENCODER)
+    return LoadReport(Path(path), layout.name, (_ENCODER,), fit.fresh, unused, fit.resized)
+
+
+def load_method(method: SelfSupervisedMethod, path: str | Path) -> LoadReport:
+    """Give a self-supervised method the weights of a published file, each part of it whole.
+
+    A file with the encoder alone is fine; decoder, projector and predictor then start fresh, and momentum networks as
+    copies.
+
+    Args:
+        method: The method; its parts have the names of ours, see `layouts`.
+        path: The file.
+
+    Raises:
+        InputError: The file can't be read, or has another method's parts or sizes. The method is unchanged then.
+    """
+    layout, parts = _read(Path(path))
+    own = _by_part(method.state_dict())
+    kind = f"{type(method).__name__} with a {_kind(method.encoder)}"
+    if _ENCODER not in parts or set(parts) - set(own):
+        cure = "" if _ENCODER not in parts else f"to start its encoder alone, use backbone.checkpoint={path}"
+        raise _refusal(path, layout, kind, _strangers(parts, tuple(own)), cure)
+    _check_heads(method.encoder, layout, path)
+    fits = {part: _fit_part(method, part, own[part], weights) for part, weights in parts.items()}
+    for part, fit in fits.items():
+        _check_fit(fit, path, layout, kind, "" if part == _ENCODER else f"{part}.")
+    for copies in (False, True):
+        # What has no copy in the file gets one of what was loaded, before the copies of the file are put in place.
+        ready = _named({part: fit.weights for part, fit in fits.items() if part.startswith(_COPY) == copies})
+        method.load_state_dict(ready, strict=False)
+        if not copies:
+            method.encoder_replaced()
+    fresh = tuple(part for part in own if part not in parts and not part.startswith(_COPY))
+    tables = tuple(f"{part}.{table}" for part, fit in fits.items() for table in fit.resized)
+    return LoadReport(Path(path), layout.name, tuple(parts), fresh + fits[_ENCODER].fresh, (), tables)
+
+
+def _read(path: Path) -> tuple[Layout, dict[str, dict[str, Tensor]]]:
+    weights = read_checkpoint(path)
+    layout = recognised(weights)
+    return layout, _by_part(layout.ours(weights))
+
+
+def _by_part(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in weights.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    return parts
+
+
+def _named(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The inverse of `_by_part`; a part that is one tensor has no further name."""
+    return {
+        f"{part}.{name}" if name else part: value for part, weights in parts.items() for name, value in weights.items()
+    }
+
+
+def _fit_part(method: SelfSupervisedMethod, part: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Fit:
+    if part == _ENCODER:
+        return fit_encoder(method.encoder, weights)
+    return fit_part(own, weights, position_prefix(getattr(method, part, None)))
+
+
+def _check_fit(fit: Fit, path: str | Path, layout: Layout, kind: str, prefix: str = "") -> None:
+    if fit.whole:
+        return
+    what = f"its {prefix.rstrip('.')} is not this one: {fit.complaint}" if prefix else fit.complaint
+    cure = ""
+    if fit.misshapen and not (fit.missing or fit.surplus):
+        cure = (
+            "set recipe.pretraining.decoder as the file has it, or start the encoder alone by "
+            f"backbone.checkpoint={path}"
+            if prefix == "decoder."
+            else "choose the size of backbone (or head) and the recipe.patch_size that the file was made with"
+        )
+    raise _refusal(path, layout, kind, what, cure)
+
+
+def _check_heads(network: nn.Module, layout: Layout, path: str | Path) -> None:
+    if "MoCo v3" not in layout.name or getattr(network, "embed_dim", None) != _MOCO_SMALL_DIM:
+        return
+    heads = network.get_submodule("blocks.0.attn").num_heads
+    if heads != _MOCO_SMALL_HEADS:
+        raise InputError(
+            f"{path} ({layout.name}) is a ViT-S with {_MOCO_SMALL_HEADS} attention heads and the network has {heads}: "
+            f"all tensors would fit, and mean something else; set +backbone.num_heads={_MOCO_SMALL_HEADS}."
+        )
+
+
+def _strangers(parts: Mapping[str, Mapping[str, Tensor]], known: tuple[str, ...]) -> str:
+    if _ENCODER not in parts:
+        return "it has no encoder"
+    names = _named({part: weights for part, weights in parts.items() if part not in known})
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"left over: {', '.join(list(names)[:3])}{more}"
+
+
+def _refusal(path: str | Path, layout: Layout, kind: str, complaint: str, cure: str = "") -> InputError:
+    return InputError(
+        f"{path}, read as {layout.name}, doesn't fit the {kind} ({complaint}); such files are for {layout.fits}"
+        + (f"; {cure}." if cure else ".")
+    )
+
+
+def _kind(network: nn.Module) -> str:
+    return type(network).__name__
