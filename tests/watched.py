@@ -1,5 +1,6 @@
 """A pretraining of seconds, with everything that watches it."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,23 @@ class Diverging(Blurred):
         return super().forward(views) * (float("nan") if round(done) + 1 >= self._step else 1)
 
 
+class Stopped(RuntimeError):
+    pass
+
+
+def stopped(method: SelfSupervisedMethod, step: int) -> SelfSupervisedMethod:
+    """The method, so that a training of it breaks off once so many steps are done."""
+    go_on = method.training_step
+
+    def training_step(*batch: Any) -> Tensor:
+        if method.global_step == step:
+            raise Stopped
+        return go_on(*batch)
+
+    method.training_step = training_step
+    return method
+
+
 def watch(**changes: Any) -> Watch:
     usual: dict[str, Any] = {
         "every": 1, "steps": 4, "num_images": 3, "probe": True, "probe_cells": 1000, "held_out": 0.25,
@@ -95,12 +113,14 @@ def cells(folder: Path) -> LabeledCells:
     return LabeledCells(images, [f"patient {index // 4}" for index in range(NUM_CELLS)], fold=2)
 
 
-def runner(folder: Path, loggers: Sequence[Logger] = (), num_workers: int = 0, **trainer: Any) -> Runner:
+def runner(
+    folder: Path, loggers: Sequence[Logger] = (), num_workers: int = 0, minutes: float = math.inf, **trainer: Any
+) -> Runner:
     make = partial(
         Trainer, accelerator="cpu", devices=1, enable_model_summary=False, log_every_n_steps=2, deterministic="warn",
         **trainer,
     )  # fmt: skip
-    return Runner(make, lambda: loggers, num_workers, 0, 0, folder / "failed", float("inf"))
+    return Runner(make, lambda: loggers, num_workers, 0, 0, folder / "failed", minutes)
 
 
 def pretrained(

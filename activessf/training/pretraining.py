@@ -20,7 +20,7 @@ from activessf.training.resuming import Checkpoints
 from activessf.training.running import HISTORY_FILE, Runner, say_if_long
 from activessf.training.watching.curves import CURVES_FILE, draw_curves
 from activessf.training.watching.feature_probe import FeatureProbe, LabeledCells
-from activessf.training.watching.looking import Look, Looking
+from activessf.training.watching.looking import PROBE_FILE, Look, Looking
 from activessf.training.watching.reconstructions import Reconstructions
 from activessf.training.watching.settings import Watch
 from activessf.training.watching.throughput import Throughput
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 ENCODER_FILE = "encoder.safetensors"
 SUMMARY_FILE = "summary.json"
-PROBE_FILE = "probe.csv"
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,8 @@ def _watching(
     if watch.probe:
         looks.append(FeatureProbe(watched.cells, watch, batch_size, num_workers))
     if watch.num_images:
-        looks.append(Reconstructions(images, watch.num_images, folder))
+        looks.append(Reconstructions(images, watch.num_images))
     between = watch.steps_between(len(images), batch_size)
     if between is None or not looks:
         return [throughput]
-    return [throughput, Looking(looks, between, steps, throughput.paused, folder / PROBE_FILE)]
+    return [throughput, Looking(looks, between, steps, throughput.paused, folder)]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors import safe_open
-from watched import Blurred, Diverging, cells, pretrained, runner, watch
+from watched import Blurred, Diverging, Stopped, cells, pretrained, runner, stopped, watch
 
 from activessf.data.augmentations import RandomView
 from activessf.data.datasets import training_loader
@@ -19,6 +19,14 @@ def kept(path):
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
 
 
+def check_remade(folder, tensors, metadata):
+    """The views of a kept batch can be made again from what is noted beside it."""
+    epoch, names = int(metadata["epoch"]), json.loads(metadata["images"])
+    images = runner(folder).images(sorted((folder / "images").iterdir()), None, RandomView(32, (0.6, 1.0)))
+    again = [images[epoch, [str(path) for path in images.paths].index(name)][0] for name in names]
+    assert torch.equal(torch.stack(again), tensors["views"])
+
+
 @pytest.mark.parametrize("step", [1, 5])
 def test_the_batch_of_the_first_loss_that_is_no_number_is_kept(tmp_path, step):
     with pytest.raises(InputError, match=f"Pretraining: the loss is nan at optimiser step {step};") as caught:
@@ -28,13 +36,21 @@ def test_the_batch_of_the_first_loss_that_is_no_number_is_kept(tmp_path, step):
     tensors, metadata = kept(path)
     assert tensors["views"].shape == (8, 3, 32, 32) and tensors["targets"].tolist() == [0] * 8
     assert metadata["step"] == str(step) and metadata["seed"] == "0" and metadata["loss"] == "nan"
-    epoch = int(metadata["epoch"])
-    assert epoch == (step - 1) // 3  # three steps an epoch
-    # The views can be made again from what is noted.
-    names = json.loads(metadata["images"])
-    images = runner(tmp_path).images(sorted((tmp_path / "images").iterdir()), None, RandomView(32, (0.6, 1.0)))
-    again = [images[epoch, [str(path) for path in images.paths].index(name)][0] for name in names]
-    assert torch.equal(torch.stack(again), tensors["views"])
+    assert int(metadata["epoch"]) == (step - 1) // 3  # three steps an epoch
+    check_remade(tmp_path, tensors, metadata)
+
+
+@pytest.mark.parametrize("resumed", [3, 4, 5])
+@pytest.mark.parametrize("later", [1, 2, 4])
+def test_the_right_batch_is_kept_of_a_training_that_was_resumed(tmp_path, resumed, later):
+    often, step = runner(tmp_path, minutes=0), resumed + later
+    with pytest.raises(Stopped):
+        pretrained(tmp_path, stopped(Diverging(step), resumed), watch(), made_by=often, name="stopped")
+    with pytest.raises(InputError, match=f"the loss is nan at optimiser step {step};"):
+        pretrained(tmp_path, Diverging(step), watch(), made_by=often)
+    tensors, metadata = kept(tmp_path / "failed" / f"pretraining_step_00000{step}.safetensors")
+    assert int(metadata["epoch"]) == (step - 1) // 3
+    check_remade(tmp_path, tensors, metadata)
 
 
 def test_of_accumulated_batches_the_one_is_kept_that_did_it(tmp_path):
@@ -59,7 +75,9 @@ def loss(value):
 
 def steps(guard, loader, batches, losses):
     """What Lightning calls, for a loss that is on a GPU."""
+    given = iter(loader)
     for step, (batch, value) in enumerate(zip(batches, losses, strict=True)):
+        next(given)
         guard.on_train_batch_start(SimpleNamespace(global_step=step), None, batch, step)
         done = SimpleNamespace(global_step=step + 1, train_dataloader=loader)
         guard.on_train_batch_end(done, None, {"loss": loss(value)}, batch, step)

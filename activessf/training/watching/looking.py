@@ -9,14 +9,18 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
-from activessf.manifests import write_table
+from activessf.manifests import replacing, write_table
 from activessf.methods.method import SelfSupervisedMethod
+from activessf.regions.quality.drawing import write_picture
 from activessf.training.watching.untouched import untouched
+
+PROBE_FILE = "probe.csv"
 
 
 class Seen(NamedTuple):
@@ -24,7 +28,8 @@ class Seen(NamedTuple):
 
     Attributes:
         numbers: By name; loggers are given them as `probe/<name>`.
-        pictures: uint8 RGB, (H, W, 3), by name; given to loggers that take images as `pretrain/<name>`.
+        pictures: uint8 RGB, (H, W, 3), by name; kept as `<name>/step_XXXXXX.png`, and given to loggers that take images
+            as `pretrain/<name>`.
     """
 
     numbers: dict[str, float]
@@ -32,7 +37,7 @@ class Seen(NamedTuple):
 
 
 class Look(Protocol):
-    """Something to look at; it may write files."""
+    """Something to look at."""
 
     def __call__(self, method: SelfSupervisedMethod, step: int) -> Seen:
         """Look.
@@ -52,7 +57,7 @@ class Looking(Callback):
         steps_between: Optimiser steps from look to look.
         total_steps: Optimiser steps of the training.
         paused: Entered while looking.
-        table: The CSV file of all numbers, a row a look; written with every look that finds some.
+        folder: Where pictures are kept, and `probe.csv`, the numbers, a row a look.
     """
 
     def __init__(
@@ -61,23 +66,30 @@ class Looking(Callback):
         steps_between: int,
         total_steps: int,
         paused: Callable[[], AbstractContextManager[None]],
-        table: Path,
+        folder: Path,
     ) -> None:
         self._looks = looks
         self._steps_between = steps_between
         self._total_steps = total_steps
         self._paused = paused
-        self._table = table
+        self._folder = folder
+        self._kept: list[str] = []
         self._rows: list[dict[str, float]] = []
         self._last = -1
 
     def state_dict(self) -> dict[str, Any]:
-        """What was found so far, for a training that is resumed."""
-        return {"last": self._last, "rows": self._rows}
+        """What was found so far: a training that is resumed has a new folder, and the old one may be gone."""
+        files = {name: (self._folder / name).read_bytes() for name in self._kept}
+        pictures = {name: torch.frombuffer(bytearray(content), dtype=torch.uint8) for name, content in files.items()}
+        return {"last": self._last, "rows": self._rows, "pictures": pictures}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after what was found before."""
         self._last, self._rows = state_dict["last"], state_dict["rows"]
+        for name, content in state_dict["pictures"].items():
+            self._kept.append(name)
+            with replacing(self._folder / name) as temporary:
+                temporary.write_bytes(content.numpy().tobytes())
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Look at the untrained method: what is to be beaten."""
@@ -104,7 +116,10 @@ class Looking(Callback):
         pictures = {name: picture for found in seen for name, picture in found.pictures.items()}
         if numbers:
             self._rows.append({"step": step, **numbers})
-            write_table(pd.DataFrame(self._rows), self._table)
+            write_table(pd.DataFrame(self._rows), self._folder / PROBE_FILE)
+        for name, picture in pictures.items():
+            self._kept.append(f"{name}/step_{step:06d}.png")
+            write_picture(picture, self._folder / self._kept[-1])
         for logger in trainer.loggers:
             if numbers:
                 logger.log_metrics({f"probe/{name}": value for name, value in numbers.items()}, step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +12,9 @@ from PIL import Image, ImageDraw
 from activessf.data.datasets import ImageFiles
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.reconstruction import Reconstructs
-from activessf.regions.quality.drawing import GAP, INK, font, write_picture
+from activessf.regions.quality.drawing import GAP, INK, font
 from activessf.training.watching.looking import Seen
 
-FOLDER = "reconstructions"
 COLUMNS = ("input", "masked", "reconstructed")
 _SIDE = 128  # px; smaller images are enlarged by a whole number, up to this
 _HEADER = 42  # px, height of the two lines above
@@ -26,20 +24,18 @@ Pictures = NDArray[np.uint8]
 
 
 class Reconstructions:
-    """A look at reconstructions: a grid of some images into `reconstructions/step_XXXXXX.png`.
+    """A look at reconstructions: a grid of some images.
 
     Methods that can't reconstruct are passed over.
 
     Args:
         images: What is trained on; those shown are spread evenly over them, as views of epoch 0.
         num_images: How many are shown, at least 1.
-        folder: An existing folder.
     """
 
-    def __init__(self, images: ImageFiles, num_images: int, folder: Path) -> None:
+    def __init__(self, images: ImageFiles, num_images: int) -> None:
         self._images = images
         self._num_images = min(num_images, len(images))
-        self._folder = folder
 
     def __call__(self, method: SelfSupervisedMethod, step: int) -> Seen:
         """See `Look`."""
@@ -51,7 +47,6 @@ class Reconstructions:
         columns = (views, *method.reconstruct(views.to(next(method.parameters()))))
         names = [self._images.paths[index].name for index in shown]
         picture = grid([self._images.pixels(column) for column in columns], names, step)
-        write_picture(picture, self._folder / FOLDER / f"step_{step:06d}.png")
         return Seen({}, {"reconstructions": picture})
 
     def _shown(self, multiple: int) -> list[int]:

@@ -2,8 +2,7 @@
 
 import json
 import logging
-from contextlib import nullcontext
-from types import SimpleNamespace
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -17,14 +16,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
-from watched import NUM_CELLS, Blurred, cells, pretrained, runner, tiny_mae, watch
+from watched import NUM_CELLS, Blurred, Stopped, cells, pretrained, runner, stopped, tiny_mae, watch
 
 from activessf.backbones.pooling import PooledTokens
 from activessf.data.datasets import ImageFiles
 from activessf.training.loggers import wandb_logger
 from activessf.training.watching.curves import draw_curves
 from activessf.training.watching.feature_probe import FeatureProbe, LabeledCells
-from activessf.training.watching.looking import Looking, Seen
 from activessf.training.watching.probe import split
 
 NUMBERS = ["knn_accuracy", "knn_f1", "linear_accuracy", "linear_f1", "feature_std"]
@@ -163,34 +161,19 @@ def test_a_set_smaller_than_a_batch_is_an_epoch_of_one_step():
     assert watch(every=20, steps=None).steps_between(num_images=5, batch_size=64) == 20
 
 
-def test_a_resumed_training_goes_on_after_what_was_found_before(tmp_path):
-    steps = []
-
-    def look(method, step):
-        steps.append(step)
-        return Seen({"number": 2.0 * step}, {})
-
-    def looking():
-        return Looking([look], 2, 9, nullcontext, tmp_path / "table.csv")
-
-    def trainer(step):
-        return SimpleNamespace(
-            global_step=step, loggers=[], precision_plugin=SimpleNamespace(forward_context=nullcontext)
-        )
-
-    first, method = looking(), tiny_mae()
-    first.on_train_start(trainer(0), method)
-    for step in (1, 2, 2, 3):
-        first.on_train_batch_end(trainer(step), method, None, None, 0)
-    torch.save(first.state_dict(), tmp_path / "state.pt")
-    second = looking()
-    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    second.on_train_start(trainer(3), method)
-    for step in (4, 9):
-        second.on_train_batch_end(trainer(step), method, None, None, 0)
-    assert steps == [0, 2, 4, 9]
-    table = pd.read_csv(tmp_path / "table.csv")
-    assert table["step"].tolist() == steps and table["number"].tolist() == [0, 4, 8, 18]
+@pytest.mark.parametrize("stops", [1, 4, 5, 7])
+def test_a_resumed_training_shows_all_that_one_shows_that_was_not_stopped(result, tmp_path, stops):
+    often = runner(tmp_path, minutes=0)
+    with pytest.raises(Stopped):
+        pretrained(tmp_path, stopped(tiny_mae(), stops), watch(), made_by=often, name="stopped")
+    shutil.rmtree(tmp_path / "stopped")  # as a stage's folder is
+    again = pretrained(tmp_path, tiny_mae(), watch(), made_by=often, name="again")
+    assert (again / "encoder.safetensors").read_bytes() == (result / "encoder.safetensors").read_bytes()
+    assert (again / "probe.csv").read_bytes() == (result / "probe.csv").read_bytes()
+    pictures = {path.name: path.read_bytes() for path in (result / "reconstructions").iterdir()}
+    assert {path.name: path.read_bytes() for path in (again / "reconstructions").iterdir()} == pictures
+    probed = pd.read_csv(again / "history" / "metrics.csv").dropna(subset="probe/knn_f1")
+    assert probed["step"].tolist() == [0, 4, 8, 10]
 
 
 # Looks that find something amiss
