@@ -6,8 +6,8 @@ The candidates of every fold are those of `python select.py` with the same setti
 near-identical copies are added (shifted by up to two pixels, brightness changed by up to 2 %, saved as JPEG of quality
 90), and as many strangers as a fifth of the candidates: crops of other cells, from a folder. All go through the network
 for features as stage 2 does it. The parts are left out one by one, at a budget and without one, beside the rivals.
-Columns: candidates kept; different ones among them; share of copies of something kept already; share of strangers; recall
-of the rare subtypes, each copy and its original counted once. Means and sample standard deviations over the folds.
+Columns: candidates kept; different ones among them; share of copies of something kept already; share of strangers;
+recall of the rare subtypes, each copy and its original counted once. Means and sample standard deviations over folds.
 """
 
 from __future__ import annotations

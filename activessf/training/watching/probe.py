@@ -82,7 +82,9 @@ def split(targets: Targets, groups: Sequence[str], share: float, seed: int) -> S
 def knn_predictions(features: Features, targets: Targets, parts: Split, neighbours: int, temperature: float) -> Targets:
     """Classes of the held-out rows by a vote of the nearest ones by cosine, each of weight exp(similarity / T).
 
-    As in instance discrimination (Wu et al., CVPR 2018, arXiv 1805.01978, section 3.4) and DINO.
+    As in instance discrimination (Wu et al., CVPR 2018, arXiv 1805.01978, section 3.4) and DINO, but that features are
+    standardised first, as for the linear classifier: those of a masked autoencoder share a large mean, which makes
+    every cosine nearly 1 and hides what sets cells apart.
 
     Args:
         features: (n, d).
@@ -97,8 +99,9 @@ def knn_predictions(features: Features, targets: Targets, parts: Split, neighbou
         # distance = 1 - similarity, and the factor exp(1 / T) is the same for all
         weights=lambda distances: np.exp(-distances / temperature),
     )
-    classifier.fit(features[parts.known], targets[parts.known])
-    predictions: Targets = classifier.predict(features[parts.held_out])
+    scaler = StandardScaler().fit(features[parts.known])
+    classifier.fit(scaler.transform(features[parts.known]), targets[parts.known])
+    predictions: Targets = classifier.predict(scaler.transform(features[parts.held_out]))
     return predictions
 
 
