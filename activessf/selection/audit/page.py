@@ -45,8 +45,8 @@ def write_tables(decided: Decided, planted: pd.DataFrame | None, facts: Mapping[
         planted: What `planted_check` gave.
         facts: What was audited: `data`, `selection` (names), `folder` (the result's), `fold` (None: all), `seed`,
             `strategy` (its settings), `planted` (as what cells were planted: `regions`, `boxes`; None: not),
-            `test_cells` (how many the fold has; None: no fold), and `among` (what selections must share to be compared: `regions`, `folds`, ..., and `features`, None where it
-            does not look at them).
+            `test_cells` (how many the fold has; None: no fold), and `among` (what selections must share to be compared:
+            `regions`, `folds`, ..., and `features`, None where it does not look at them).
         output: An existing folder.
     """
     truth = truth_table(decided)
