@@ -11,7 +11,7 @@ class Watch:
 
     Attributes:
         every: Epochs between looks, 0 or more; 0 = there are none.
-        steps: Optimiser steps between looks, in place of `every`; None = `every` counts.
+        steps: Optimiser steps between looks, in place of `every` if that is not 0; None = `every` counts.
         num_images: Images in the grid of reconstructions; 0 = no grid.
         probe: Whether the features of labeled training cells are probed.
         probe_cells: Most cells that are probed; of more, those of frequent classes are thinned out.
@@ -38,8 +38,8 @@ class Watch:
             num_images: Images of an epoch.
             batch_size: Images of a step.
         """
-        if self.steps is not None:
-            return self.steps
         if not self.every:
             return None
+        if self.steps is not None:
+            return self.steps
         return max(1, round(self.every * max(1, num_images // batch_size)))
