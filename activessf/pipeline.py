@@ -131,8 +131,15 @@ class Pipeline:
     def title(self) -> str:
         """The run in a table's words."""
         if self.config.ssl_method.method is None:
-            return f"{self.config.backbone.name} (no pretraining)"
+            return f"{self.config.backbone.name} ({self._first_weights})"
         return f"{self.config.ssl_method.name} + {self.config.selection.name}"
+
+    @property
+    def _first_weights(self) -> str:
+        """What a supervised run starts from, in a table's words."""
+        if self.config.backbone.checkpoint is not None:
+            return f"from {Path(self.config.backbone.checkpoint).name}"
+        return "pretrained weights" if self.config.backbone.pretrained else "no pretraining"
 
     @cached_property
     def pretraining(self) -> Artifact:

@@ -28,6 +28,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from hydra import compose, initialize_config_dir
+from killing import outliving, started
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from tqdm import tqdm
@@ -216,7 +217,7 @@ class Trial:
             pass
         kills = tally.num_kills - first
         before = progress(output, self.num_slides)
-        process = started(self.command(self.root, output, self.num_workers), output)
+        process = self._started(output)
         try:
             console = process.communicate(timeout=_SECONDS)[0].decode()
         except subprocess.TimeoutExpired:
@@ -237,7 +238,7 @@ class Trial:
     def _killed(self, output: Path, rng: np.random.Generator, tally: Tally) -> bool:
         """Start a run and kill it at a random moment; False if it had ended before."""
         due = self._moment(output, rng)
-        process = started(self.command(self.root, output, self.num_workers), output)
+        process = self._started(output)
         while process.poll() is None and not due():
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.03))
@@ -258,6 +259,10 @@ class Trial:
             tally.semaphores += 1
             semaphore.unlink(missing_ok=True)
         return True
+
+    def _started(self, output: Path) -> subprocess.Popen[bytes]:
+        command = self.command(self.root, output, self.num_workers)
+        return started(command, output / "temporary", counting(output))
 
     def _moment(self, output: Path, rng: np.random.Generator) -> Callable[[], bool]:
         kind = rng.integers(4)
@@ -303,40 +308,6 @@ class Trial:
             tally.findings.append(f"{name}: the store keeps unfinished folders that are more than a day old")
 
 
-def started(command: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
-    """A command in a session of its own, with a folder of its own for temporary files."""
-    (output / "temporary").mkdir(exist_ok=True)
-    own = {"TMPDIR": str(output / "temporary"), _SEARCHES: str(output / "searches"), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        cwd=Path(__file__).parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={**os.environ, **own},
-    )
-
-
-def outliving(session: int, seconds: float) -> list[int]:
-    """Processes of a session that are still there after that time."""
-    deadline = time.monotonic() + seconds
-    while (alive := _alive(session)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return alive
-
-
-def _alive(session: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, *numbers = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(numbers[2]) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
 def named_semaphores(process: int) -> list[Path]:
     """Those that a process has mapped; by inode, since the maps show the name that a semaphore had when it was made."""
     try:
@@ -348,10 +319,15 @@ def named_semaphores(process: int) -> list[Path]:
         return [Path(entry) for entry in entries if entry.name.startswith("sem.") and entry.inode() in inodes]
 
 
+def counting(output: Path) -> dict[str, str]:
+    """What tells a command where to count its searches."""
+    return {_SEARCHES: str(output / "searches")}
+
+
 def undisturbed(root: Path, output: Path, num_workers: int) -> dict[str, bytes]:
     """`tables` of a run that nobody kills."""
     output.mkdir()
-    process = started(light_command(root, output, num_workers), output)
+    process = started(light_command(root, output, num_workers), output / "temporary", counting(output))
     console = process.communicate(timeout=_SECONDS)[0].decode()
     assert process.returncode == 0, console
     return tables(output)

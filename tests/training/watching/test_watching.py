@@ -151,7 +151,8 @@ def test_a_training_shorter_than_the_logging_interval_has_no_curves(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("every", "steps", "expected"), [(2, None, 6), (0.5, None, 2), (0.01, None, 1), (0, None, None), (0, 5, None), (3, 5, 5)]
+    ("every", "steps", "expected"),
+    [(2, None, 6), (0.5, None, 2), (0.01, None, 1), (0, None, None), (0, 5, None), (3, 5, 5)],
 )
 def test_epochs_between_looks_are_counted_in_steps(every, steps, expected):
     assert watch(every=every, steps=steps).steps_between(num_images=27, batch_size=8) == expected
