@@ -32,5 +32,5 @@ def attend_explicitly(module: nn.Module) -> int:
     """Switch timm's attention blocks to explicit products, in place; returns how many there are."""
     blocks = [part for part in module.modules() if getattr(part, "fused_attn", False)]
     for block in blocks:
-        block.fused_attn = False
+        block.fused_attn = False  # type: ignore[assignment]
     return len(blocks)
