@@ -23,7 +23,7 @@ def naive_error(confidence: list[float], outcome: list[bool], num_bins: int) -> 
 
 def test_five_cells_in_two_bins_give_the_error_worked_out_by_hand() -> None:
     # Lower half .2 .4 .5 (with its end): mean 1.1 / 3, one of three true; upper half .8 .9: mean .85, one of two.
-    confidence, outcome = np.array([0.2, 0.9, 0.5, 0.4, 0.8]), np.array([False, True, True, False, False])
+    confidence, outcome = np.array([0.2, 0.9, 0.5, 0.4, 0.8]), np.array([False, True, False, True, False])
     expected = 3 / 5 * (1.1 / 3 - 1 / 3) + 2 / 5 * (0.85 - 0.5)
     assert expected_calibration_error(confidence, outcome, 2) == pytest.approx(expected)
 

@@ -46,7 +46,7 @@ def test_no_text_can_hold_a_live_command(text: str) -> None:
     escaped = latex_text(text)
     live = without_escapes(escaped)
     assert_balanced(escaped)
-    assert not re.search(r"[\\&#%_~<>|\"`]", live) and "--" not in live
+    assert not re.search(r"[\\&#%_~<>|\"`]", live) and "--" not in escaped
     # Math only round the marks of this module; brackets only within braces.
     assert re.fullmatch(r"(?s)[^$]*(\$(\^\{\*?\}|-|)\$[^$]*)*", live)
     assert "[" not in live.replace("{[}", "") and "^" not in re.sub(r"\$\^\{\*?\}\$", "", live)
