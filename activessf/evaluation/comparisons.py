@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from activessf.evaluation.runs import Run
-from activessf.evaluation.statistics import PairedTest, corrected_t_test, holm, paired_t_test
+from activessf.evaluation.statistics import (
+    PairedTest,
+    corrected_t_test,
+    effect_size,
+    holm,
+    paired_t_test,
+    wilcoxon_p,
+)
 from activessf.manifests import BOX
 
 METRICS = ("accuracy", "pr_auc", "f1")
@@ -27,11 +34,13 @@ class Comparison:
     Attributes:
         run: The run.
         baseline: The run that it is compared with.
-        metric: accuracy, pr_auc or f1.
-        folds: The folds that are paired: both have them, with the same test cells.
+        metric: accuracy, pr_auc, f1, or pr_auc/<class>.
+        folds: The folds that are paired: both have them, with the same test cells, and the metric in them.
         plain: Paired t-test, as in the paper.
         corrected: Nadeau-Bengio test on the same pairs.
-        holm_p: p of `corrected` after Holm's correction over all comparisons of the section.
+        wilcoxon_p: p of Wilcoxon's signed-rank test, NaN of fewer than six pairs that differ.
+        effect_size: Standardised mean difference of the pairs (Hedges' g), NaN where there is no test.
+        holm_p: p of `corrected` after Holm's correction over all comparisons that were made at once.
     """
 
     run: Run
@@ -40,6 +49,8 @@ class Comparison:
     folds: tuple[int, ...]
     plain: PairedTest
     corrected: PairedTest
+    wilcoxon_p: float
+    effect_size: float
     holm_p: float
 
     @property
@@ -52,16 +63,21 @@ class Comparison:
         return mark + WORSE if mark and self.plain.difference < 0 else mark
 
 
-def compare(runs: Sequence[Run]) -> list[Comparison]:
-    """All comparisons of one section, run by run in the given order; runs without a baseline have none."""
-    drafts = [
-        _comparison(run, baseline, metric)
-        for run in runs
-        if (baseline := baseline_of(run, runs)) is not None
-        for metric in METRICS
-    ]
-    holm_p = holm([draft["corrected"].p for draft in drafts])
-    return [Comparison(**draft, holm_p=p) for draft, p in zip(drafts, holm_p, strict=True)]
+def compare(runs: Sequence[Run], metrics: Sequence[str] = METRICS) -> list[Comparison]:
+    """All comparisons of one section, run by run in the given order; runs without a baseline have none.
+
+    Args:
+        runs: The runs of the section.
+        metrics: What is compared; all of it is one family in Holm's correction.
+    """
+    drafts = []
+    for run in runs:
+        baseline = baseline_of(run, runs)
+        if baseline is not None:
+            folds = paired_folds(run, baseline)
+            drafts += [_comparison(run, baseline, folds, metric) for metric in metrics]
+    holm_p = holm([draft.corrected.p for draft in drafts])
+    return [replace(draft, holm_p=p) for draft, p in zip(drafts, holm_p, strict=True)]
 
 
 def baseline_of(run: Run, runs: Iterable[Run]) -> Run | None:
@@ -94,19 +110,23 @@ def cells_of(predictions: pd.DataFrame) -> list[tuple[Any, ...]]:
     return sorted(cells.itertuples(index=False, name=None))
 
 
-def _comparison(run: Run, baseline: Run, metric: str) -> dict[str, Any]:
-    folds = paired_folds(run, baseline)
+def _comparison(run: Run, baseline: Run, paired: Sequence[int], metric: str) -> Comparison:
+    """The comparison but for Holm's correction, which needs the others."""
+    folds = tuple(fold for fold in paired if metric in run.folds[fold].metrics)
     before = [_value(baseline, fold, metric) for fold in folds]
     after = [_value(run, fold, metric) for fold in folds]
     ratio = 1 / (run.num_folds - 1) if run.num_folds > 1 else math.nan
-    return {
-        "run": run,
-        "baseline": baseline,
-        "metric": metric,
-        "folds": folds,
-        "plain": paired_t_test(before, after),
-        "corrected": corrected_t_test(before, after, ratio),
-    }
+    return Comparison(
+        run=run,
+        baseline=baseline,
+        metric=metric,
+        folds=folds,
+        plain=paired_t_test(before, after),
+        corrected=corrected_t_test(before, after, ratio),
+        wilcoxon_p=wilcoxon_p(before, after),
+        effect_size=effect_size(before, after),
+        holm_p=math.nan,
+    )
 
 
 def _value(run: Run, fold: int, metric: str) -> float:

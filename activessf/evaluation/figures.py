@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from activessf.evaluation.runs import Run
 from activessf.evaluation.statistics import mean_and_deviation
-from activessf.evaluation.tables import marked_class
+from activessf.evaluation.tables.table import marked_class
 from activessf.manifests import replacing
 
 DPI = 150

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, average_precision_score, precision_recall_fscore_support
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from activessf.errors import InputError
+from activessf.evaluation.calibration import expected_calibration_error
 from activessf.manifests import PREDICTIONS, PROBABILITY_PREFIX, read_table
 
 Metrics = dict[str, float | int | list[str]]
+
+_MACRO = ("f1", "pr_auc", "auroc", "class_ece", "brier")
 
 # float32 softmax over a dozen classes errs by about 1e-7; what is further off than this is no rounding.
 _SUM_TOLERANCE = 1e-3
@@ -56,7 +67,7 @@ def check_predictions(frame: pd.DataFrame, path: Path) -> None:
                 f"{path}, row {_first(unknown)}: {column} {frame[column][unknown].iloc[0]!r} is no class; "
                 f"the probability columns name {', '.join(classes)}."
             )
-    probabilities = _probabilities(frame)
+    probabilities = class_probabilities(frame)
     outside = ~((probabilities >= 0) & (probabilities <= 1)).all(axis=1)  # NaN is outside too
     if outside.any():
         wrong = frame[_probability_columns(frame)].iloc[_first(outside) - 1].tolist()
@@ -70,52 +81,81 @@ def check_predictions(frame: pd.DataFrame, path: Path) -> None:
         )
 
 
-def fold_metrics(predictions: pd.DataFrame) -> Metrics:
-    """All metrics of one fold, flat, as fractions in 0..1.
+def class_probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
+    """The probability columns as numbers, (cells, classes); what is no number is NaN."""
+    numbers = predictions[_probability_columns(predictions)].apply(pd.to_numeric, errors="coerce")
+    return np.asarray(numbers, float)
 
-    PR-AUC of a class is its one-vs-rest average precision. `pr_auc`, `f1`, `balanced_accuracy` are unweighted means
-    over the classes that have a test cell in the fold; the others are listed under `absent`, have `support/<class>` 0
-    and no other entry. Table II's PR-AUC is such a mean over Table I's classes.
+
+def fold_metrics(predictions: pd.DataFrame) -> Metrics:
+    """All metrics of one fold, flat, as fractions; `mcc` in -1..1, all others in 0..1.
+
+    PR-AUC of a class is its one-vs-rest average precision. Means are unweighted, over the classes that have a test cell
+    in the fold; the others are listed under `absent`, have `support/<class>` 0 and no other entry. Table II's PR-AUC is
+    such a mean over Table I's classes. `ece` is that of the predicted class, `class_ece` and `brier` are means over
+    the classes' one-vs-rest errors.
 
     Args:
         predictions: One row a test cell: label, predicted, then p_<class> a class (see `check_predictions`).
 
     Returns:
-        `cells` (their number), `accuracy`, `balanced_accuracy`, `f1`, `pr_auc`, then for each class `pr_auc/<class>`,
-        `f1/<class>`, `precision/<class>`, `recall/<class>`, `support/<class>`, and `absent`.
+        `cells` (their number), `accuracy`, `balanced_accuracy`, `mcc` (Matthews correlation coefficient), `ece`, the
+        means `f1`, `pr_auc`, `auroc`, `class_ece`, `brier`, then for each class `f1/<class>`, `precision/<class>`,
+        `recall/<class>`, `pr_auc/<class>`, `auroc/<class>`, `class_ece/<class>`, `brier/<class>`, `support/<class>`,
+        and `absent`. A fold of a single class has no AUROC.
     """
     classes = class_names(predictions)
     labels, predicted = predictions["label"].to_numpy(str), predictions["predicted"].to_numpy(str)
-    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    probabilities = _probabilities(predictions)
-    present = [index for index in range(len(classes)) if support[index]]
-    pr_auc = {index: average_precision_score(labels == classes[index], probabilities[:, index]) for index in present}
+    probabilities = class_probabilities(predictions)
+    by_class = _decision_metrics(labels, predicted, classes)
+    for index, name in enumerate(classes):
+        if name in by_class:
+            by_class[name] |= _probability_metrics(labels == name, probabilities[:, index])
 
     metrics: Metrics = {
         "cells": len(predictions),
         "accuracy": float(accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(recall[present].mean()),
-        "f1": float(f1[present].mean()),
-        "pr_auc": float(np.mean(list(pr_auc.values()))),
+        "balanced_accuracy": _mean(by_class, "recall"),
+        # Of a single class it is not defined; scikit-learn gives 0 too, with a warning.
+        "mcc": float(matthews_corrcoef(labels, predicted)) if len({*labels, *predicted}) > 1 else 0.0,
+        "ece": expected_calibration_error(probabilities.max(axis=1), labels == predicted),
     }
-    for index, name in enumerate(classes):
-        metrics[f"support/{name}"] = int(support[index])
-        if index in pr_auc:
-            metrics[f"pr_auc/{name}"] = float(pr_auc[index])
-            metrics[f"f1/{name}"] = float(f1[index])
-            metrics[f"precision/{name}"] = float(precision[index])
-            metrics[f"recall/{name}"] = float(recall[index])
-    metrics["absent"] = [name for index, name in enumerate(classes) if index not in pr_auc]
+    metrics |= {name: _mean(by_class, name) for name in _MACRO if any(name in found for found in by_class.values())}
+    for name in classes:
+        metrics[f"support/{name}"] = int((labels == name).sum())
+        metrics |= {f"{metric}/{name}": value for metric, value in by_class.get(name, {}).items()}
+    metrics["absent"] = [name for name in classes if name not in by_class]
     return metrics
+
+
+def _decision_metrics(
+    labels: NDArray[np.str_], predicted: NDArray[np.str_], classes: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """F1, precision and recall of each class that has a cell."""
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    return {
+        name: {"f1": float(f1[index]), "precision": float(precision[index]), "recall": float(recall[index])}
+        for index, name in enumerate(classes)
+        if support[index]
+    }
+
+
+def _probability_metrics(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[str, float]:
+    """What the probabilities of one class are worth against the rest; there is a positive cell at least."""
+    found = {
+        "pr_auc": float(average_precision_score(positive, scores)),
+        "class_ece": expected_calibration_error(scores, positive),
+        "brier": float(np.mean((scores - positive) ** 2)),
+    }
+    return found if positive.all() else found | {"auroc": float(roc_auc_score(positive, scores))}
+
+
+def _mean(by_class: Mapping[str, Mapping[str, float]], metric: str) -> float:
+    return float(np.mean([found[metric] for found in by_class.values() if metric in found]))
 
 
 def _probability_columns(frame: pd.DataFrame) -> list[str]:
     return [str(column) for column in frame.columns if str(column).startswith(PROBABILITY_PREFIX)]
-
-
-def _probabilities(frame: pd.DataFrame) -> np.ndarray:
-    numbers = frame[_probability_columns(frame)].apply(pd.to_numeric, errors="coerce")
-    return np.asarray(numbers, float)  # (cells, classes)
 
 
 def _first(wrong: Any) -> int:

@@ -16,12 +16,15 @@ from tqdm import tqdm
 
 from activessf import __version__
 from activessf.errors import InputError
-from activessf.evaluation.comparisons import METRICS, Comparison, baseline_of, compare
+from activessf.evaluation.comparisons import METRICS, baseline_of, compare
 from activessf.evaluation.figures import SERIES, class_distribution, confusion_matrices, pr_auc_by_class
 from activessf.evaluation.formatting import format_table, markdown_table, markdown_text
+from activessf.evaluation.intervals import NUM_RESAMPLES
+from activessf.evaluation.latex import latex_table
 from activessf.evaluation.runs import Run, collect_runs, marked_classes, union_of_classes
 from activessf.evaluation.sections import Section, file_name, split_into_sections
-from activessf.evaluation.tables import METRIC_TITLES, Table, comparisons_table, overall_table, per_class_table
+from activessf.evaluation.tables.section import section_tables
+from activessf.evaluation.tables.table import METRIC_TITLES, Table
 from activessf.manifests import write_table, write_text
 from activessf.templates import templates
 
@@ -38,10 +41,16 @@ class Figure:
     wide: bool = False
 
 
-def write_report(runs_dir: Path, output_dir: Path, data: str | None = None, recipe: str | None = None) -> list[str]:
+def write_report(
+    runs_dir: Path,
+    output_dir: Path,
+    data: str | None = None,
+    recipe: str | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+) -> list[str]:
     """Write tables, figures and the page index.html on all runs below a folder.
 
-    Every section (data, recipe, seed) has a folder with overall, per_class and comparisons as .csv and .md, and its
+    Every section (data, recipe, seed) has a folder with its tables (`section_tables`) as .csv, .md and .tex, and its
     figures as .png. The page holds all of them and needs no other file.
 
     Args:
@@ -49,6 +58,7 @@ def write_report(runs_dir: Path, output_dir: Path, data: str | None = None, reci
         output_dir: Folder to write into.
         data: Only runs on this option of the group data.
         recipe: Only runs with this option of the group recipe.
+        num_resamples: Number of bootstrap resamples that intervals rest on.
 
     Returns:
         Lines for the terminal: the overall table of each section with its notes, and where the page is.
@@ -61,11 +71,12 @@ def write_report(runs_dir: Path, output_dir: Path, data: str | None = None, reci
     lines, pages = [], []
     for section in tqdm(sections, desc="Writing the report", unit="section"):
         comparisons = compare(section.runs)
-        tables = _tables(section, comparisons)
+        tables = section_tables(section.runs, comparisons, _class_counts(section.runs)[0], num_resamples)
         folder = output_dir / section.name
         for table in tables:
             write_table(table.values, folder / f"{table.name}.csv")
             write_text(_markdown(table, section), folder / f"{table.name}.md")
+            write_text(_latex(table, section), folder / f"{table.name}.tex")
         figures = _figures(section, folder)
         pages.append(_section_page(section, tables, figures))
         lines += [section.title, format_table(tables[0].text), *tables[0].notes, ""]
@@ -78,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, write the report, print the overall table; 2 is a user's mistake."""
     options = _parser().parse_args(arguments)
     try:
-        lines = write_report(options.runs, options.output, options.data, options.recipe)
+        lines = write_report(options.runs, options.output, options.data, options.recipe, options.resamples)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -92,9 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m activessf.evaluation.report",
-        description="Write tables (CSV, Markdown), figures (PNG) and one self-contained page (index.html) on all runs "
-        "so far. Runs of different data, recipe or seed get sections of their own. Folds that are not finished are "
-        "left out and named, so it can be run at any time.",
+        description="Write tables (CSV, Markdown, LaTeX), figures (PNG) and one self-contained page (index.html) on "
+        "all runs so far. Runs of different data, recipe or seed get sections of their own. Folds that are not "
+        "finished are left out and named, so it can be run at any time.",
     )
     parser.add_argument(
         "--runs", type=Path, default=_OUTPUTS / "runs", metavar="DIR", help="folder of runs (default: %(default)s)"
@@ -104,7 +115,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", metavar="NAME", help="only runs on this data, as in data=NAME (default: all)")
     parser.add_argument("--recipe", metavar="NAME", help="only runs of this recipe, as in recipe=NAME (default: all)")
+    parser.add_argument(
+        "--resamples",
+        type=_number_of_resamples,
+        default=NUM_RESAMPLES,
+        metavar="N",
+        help="bootstrap resamples that confidence intervals rest on (default: %(default)s)",
+    )
     return parser
+
+
+def _number_of_resamples(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"needs a whole number from 1, got {text!r}")
+    return int(text)
 
 
 def _chosen(runs: Sequence[Run], data: str | None, recipe: str | None) -> list[Run]:
@@ -117,19 +141,15 @@ def _chosen(runs: Sequence[Run], data: str | None, recipe: str | None) -> list[R
     return list(runs)
 
 
-def _tables(section: Section, comparisons: Sequence[Comparison]) -> list[Table]:
-    rare, common = marked_classes(section.runs, "rare"), marked_classes(section.runs, "common")
-    return [
-        overall_table(section.runs, comparisons),
-        per_class_table(section.runs, rare, common),
-        comparisons_table(section.runs, comparisons),
-    ]
-
-
 def _markdown(table: Table, section: Section) -> str:
     notes = "".join(f"- {markdown_text(note)}\n" for note in table.notes)
     body = f"{markdown_table(table.text, table.best)}\n" if len(table.text) else ""
     return f"## {table.title}: {markdown_text(section.title)}\n\n{body}{notes}"
+
+
+def _latex(table: Table, section: Section) -> str:
+    caption = f"{table.title}: {section.title}"
+    return latex_table(table.text, table.best, caption, f"{section.name}-{table.name}", table.notes)
 
 
 def _figures(section: Section, folder: Path) -> list[Figure]:
@@ -197,7 +217,7 @@ def _section_page(section: Section, tables: Sequence[Table], figures: Sequence[F
                     for row, cells in enumerate(table.text.itertuples(index=False, name=None))
                 ],
                 "notes": table.notes,
-                "files": [f"{section.name}/{table.name}{suffix}" for suffix in (".csv", ".md")],
+                "files": [f"{section.name}/{table.name}{suffix}" for suffix in (".csv", ".md", ".tex")],
             }
             for table in tables
         ],

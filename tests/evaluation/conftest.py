@@ -16,9 +16,15 @@ COUNTS = {
 
 
 def made_up_predictions(
-    counts: dict[str, int], fold: int, num_folds: int, skill: float, seed: int = 0, absent: Sequence[str] = ()
+    counts: dict[str, int],
+    fold: int,
+    num_folds: int,
+    skill: float,
+    seed: int = 0,
+    absent: Sequence[str] = (),
+    groups: int = 0,
 ) -> pd.DataFrame:
-    """Test cells of one fold, the same for any `skill` (how well they are told apart) and `seed`."""
+    """Test cells of one fold, the same for any `skill` (how well they are told apart) and `seed`; of so many groups."""
     classes = list(counts)
     labels = [
         name for name, count in counts.items() if name not in absent for i in range(count) if i % num_folds == fold
@@ -35,7 +41,7 @@ def made_up_predictions(
             "y": 5.0,
             "width": 40.0,
             "height": 40.0,
-            "group": "",
+            "group": [f"patient_{fold}_{index % groups}" if groups else "" for index in range(len(labels))],
             "fold": fold,
             "label": labels,
             "predicted": [classes[index] for index in probabilities.argmax(axis=1)],
@@ -44,9 +50,8 @@ def made_up_predictions(
     return pd.concat([cells, pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])], axis=1)
 
 
-@pytest.fixture
-def write_run(tmp_path: Path) -> Callable[..., Path]:
-    """Writes one run below <tmp_path>/runs and gives back its folder."""
+def run_writer(folder: Path) -> Callable[..., Path]:
+    """A function that writes one run below <folder>/runs and gives back its folder."""
 
     def write(
         name: str,
@@ -65,6 +70,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         rare: Sequence[str] = ("CA-MK", "HL-MK"),
         common: Sequence[str] = ("G-MK",),
         num_folds: int = 5,
+        groups: int = 0,
         predictions: Callable[[int], pd.DataFrame] | None = None,
     ) -> Path:
         all_choices = {
@@ -72,8 +78,8 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
             "selection": selection, "loss": "cross_entropy", "recipe": "quick",
         }  # fmt: skip
         for fold in [*folds, *unfinished]:
-            folder = tmp_path / "runs" / name / f"fold_{fold}"
-            folder.mkdir(parents=True)
+            place = folder / "runs" / name / f"fold_{fold}"
+            place.mkdir(parents=True)
             details = {
                 "run": name, "fold": fold, "title": title or f"{method} + {selection}",
                 "choices": all_choices | (choices or {}),
@@ -86,16 +92,28 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
                 "seconds": {"finetuning": 30.3, "pretraining": None if method == "none" else 61.0},
                 "versions": {"python": "3.11.7", "torch": "2.14.1"}, "git": "0123abc",
             }  # fmt: skip
-            (folder / "run.json").write_text(json.dumps(details), encoding="utf-8")
+            (place / "run.json").write_text(json.dumps(details), encoding="utf-8")
             if fold in folds:
                 frame = (
                     predictions(fold)
                     if predictions
                     else made_up_predictions(
-                        counts, fold, num_folds, skill, sum(map(ord, name)), (absent or {}).get(fold, [])
+                        counts, fold, num_folds, skill, sum(map(ord, name)), (absent or {}).get(fold, []), groups
                     )
                 )
-                frame.to_csv(folder / "predictions.csv", index=False)
-        return tmp_path / "runs" / name
+                frame.to_csv(place / "predictions.csv", index=False)
+        return folder / "runs" / name
 
     return write
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """Writes one run below <tmp_path>/runs and gives back its folder."""
+    return run_writer(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def write_shared_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The same, for runs that all tests of a module read."""
+    return run_writer(tmp_path_factory.mktemp("shared"))

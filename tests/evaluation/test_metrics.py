@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, brier_score_loss, f1_score
 
 from activessf.errors import InputError
 from activessf.evaluation.metrics import check_predictions, class_names, fold_metrics, read_predictions
@@ -59,6 +59,7 @@ def test_a_class_without_test_cells_is_named_and_has_no_figures() -> None:
     json.dumps(metrics, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 40))
 def test_metrics_agree_with_sklearn_and_the_naive_loop(seed: int, num_classes: int, cells: int) -> None:
     rng = np.random.default_rng(seed)
@@ -122,3 +123,61 @@ def test_predictions_without_cells_or_probabilities_are_refused() -> None:
         check_predictions(four_cells().iloc[:0], PATH)
     with pytest.raises(InputError, match="no probability column"):
         check_predictions(four_cells().drop(columns=["p_a", "p_b", "p_c"]), PATH)
+
+
+def one_class_correlation(labels: list[str], predicted: list[str]) -> float:
+    """Matthews' coefficient of many classes (Gorodkin 2004): correlation of the one-hot tables, summed over classes."""
+    names = sorted({*labels, *predicted})
+    truth = np.array([[label == name for name in names] for label in labels], float)
+    decision = np.array([[label == name for name in names] for label in predicted], float)
+    truth, decision = truth - truth.mean(axis=0), decision - decision.mean(axis=0)
+    scale = np.sqrt((truth**2).sum() * (decision**2).sum())
+    return float((truth * decision).sum() / scale) if scale else 0.0
+
+
+def naive_auroc(positive: list[bool], scores: list[float]) -> float:
+    """Share of pairs of a positive and a negative cell that are in the right order; ties are half a pair."""
+    above = [s for s, p in zip(scores, positive, strict=True) if p]
+    below = [s for s, p in zip(scores, positive, strict=True) if not p]
+    return sum((a > b) + (a == b) / 2 for a in above for b in below) / (len(above) * len(below))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(2, 5), st.integers(1, 30))
+def test_further_metrics_are_those_of_naive_loops_and_sklearn(seed: int, num_classes: int, cells: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = [f"c{index}" for index in range(num_classes)]
+    scores = np.round(rng.dirichlet(np.ones(num_classes), cells), 1) + 0.01
+    scores /= scores.sum(axis=1, keepdims=True)
+    labels = rng.choice(names, cells).tolist()
+    predicted = [names[index] for index in scores.argmax(axis=1)]
+    metrics = fold_metrics(table(labels, predicted, **{n: scores[:, i].tolist() for i, n in enumerate(names)}))
+    json.dumps(metrics, allow_nan=False)
+    assert metrics["mcc"] == pytest.approx(one_class_correlation(labels, predicted), abs=1e-9)
+    present = sorted(set(labels))
+    brier, auroc = {}, {}
+    for name in present:
+        positive = [label == name for label in labels]
+        column = scores[:, names.index(name)].tolist()
+        brier[name] = float(brier_score_loss([int(true) for true in positive], column, pos_label=1))
+        assert metrics[f"brier/{name}"] == pytest.approx(brier[name])
+        if not all(positive):
+            auroc[name] = naive_auroc(positive, column)
+            assert metrics[f"auroc/{name}"] == pytest.approx(auroc[name])
+    assert metrics["brier"] == pytest.approx(sum(brier.values()) / len(present))
+    if auroc:
+        assert metrics["auroc"] == pytest.approx(sum(auroc.values()) / len(auroc))
+    else:
+        assert len(present) == 1 and not [name for name in metrics if name.startswith("auroc")]
+    assert metrics["class_ece"] == pytest.approx(
+        sum(metrics[f"class_ece/{name}"] for name in present) / len(present)  # type: ignore[misc]
+    )
+
+
+def test_calibration_of_four_cells_is_worked_out_by_hand() -> None:
+    metrics = fold_metrics(four_cells())
+    # Highest probabilities .9 (right), .5 (wrong), .5 (right), .8 (right), in bins of 1/15: .5 twice in one.
+    assert metrics["ece"] == pytest.approx((0.1 + abs(1 - 1.0) + 0.2) / 4)
+    # Class b: .05 and .8 alone, .5 twice: one of them is a cell of b.
+    assert metrics["class_ece/b"] == pytest.approx((0.05 + 0.2 + abs(1 - 1.0)) / 4)
+    assert metrics["brier/b"] == pytest.approx((0.05**2 + 0.5**2 + 0.5**2 + 0.2**2) / 4)

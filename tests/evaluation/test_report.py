@@ -13,6 +13,10 @@ from activessf.evaluation.report import main, write_report
 
 WriteRun = Callable[..., Path]
 SMALL = {"a": 12, "b": 9, "c": 4}
+TABLES = (
+    *("overall", "further_metrics", "per_class", "long_tail", "intervals", "calibration"),
+    *("comparisons", "class_comparisons", "published_differences"),
+)
 
 
 class Tags(HTMLParser):
@@ -47,11 +51,7 @@ def test_a_section_has_its_tables_figures_and_place_on_the_page(write_run: Write
     write_pair(write_run)
     lines = write_report(tmp_path / "runs", tmp_path / "report")
     files = {path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*.*")}
-    tables = {
-        f"demo-quick-seed0/{name}.{suffix}"
-        for name in ("overall", "per_class", "comparisons")
-        for suffix in ("csv", "md")
-    }
+    tables = {f"demo-quick-seed0/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")}
     figures = {f"demo-quick-seed0/{name}.png" for name in ("class_distribution", "confusion_mae-1", "pr_auc_mae_1")}
     assert files == tables | figures | {"index.html"}
     assert lines[0] == "demo, recipe quick, seed 0" and "mae + activessf" in lines[1]
@@ -166,4 +166,26 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert all(option in text for option in ("--runs", "--output", "--data", "--recipe"))
+    assert all(option in text for option in ("--runs", "--output", "--data", "--recipe", "--resamples"))
+
+
+def test_the_number_of_resamples_is_an_option_and_checked(
+    write_run: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pair(write_run)
+    arguments = ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "report"), "--resamples"]
+    assert main([*arguments, "37"]) == 0
+    written = pd.read_csv(tmp_path / "report/demo-quick-seed0/intervals.csv", keep_default_na=False)
+    assert written["resamples"].max() == 37
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "0"])
+    assert stop.value.code == 2 and "needs a whole number from 1, got '0'" in capsys.readouterr().err
+
+
+def test_old_metrics_files_do_not_matter(write_run: WriteRun, tmp_path: Path) -> None:
+    write_pair(write_run)
+    for folder in (tmp_path / "runs").glob("*/fold_*"):
+        (folder / "metrics.json").write_text('{"accuracy": 0.5}', encoding="utf-8")
+    write_report(tmp_path / "runs", tmp_path / "report")
+    table = pd.read_csv(tmp_path / "report/demo-quick-seed0/further_metrics.csv")
+    assert table["mcc_mean"].notna().all()

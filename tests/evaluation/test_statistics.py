@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -5,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from activessf.evaluation.statistics import corrected_t_test, holm, mean_and_deviation, paired_t_test
+from activessf.evaluation.statistics import (
+    corrected_t_test,
+    effect_size,
+    holm,
+    mean_and_deviation,
+    paired_t_test,
+    wilcoxon_p,
+)
 
 BASELINE = [70.1, 72.3, 69.8, 71.0, 73.4]
 RUN = [74.0, 73.1, 72.9, 75.2, 74.1]
@@ -105,3 +113,36 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
             break
         rejected += 1
     assert sum(adjusted <= level for adjusted in holm(p_values)) == rejected
+
+
+def test_wilcoxon_counts_the_signs_that_give_as_extreme_a_rank_sum() -> None:
+    first = [0.0] * 7
+    second = [0.3, -0.1, 0.9, 0.4, 0.2, 0.7, 0.8]
+    order = sorted(second, key=abs)
+    ranks = [order.index(value) + 1 for value in second]
+    total = sum(ranks)
+
+    def distance(signs: tuple[int, ...]) -> float:
+        return abs(sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign > 0) - total / 2)
+
+    observed = distance(tuple(1 if value > 0 else -1 for value in second))
+    flips = list(itertools.product((1, -1), repeat=7))
+    assert wilcoxon_p(first, second) == pytest.approx(sum(distance(f) >= observed for f in flips) / len(flips))
+
+
+def test_wilcoxon_is_not_given_where_it_could_not_be_significant() -> None:
+    assert math.isnan(wilcoxon_p([0.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert math.isnan(wilcoxon_p([0.5] * 7, [0.5, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0]))  # five pairs differ
+    assert wilcoxon_p([0.0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == pytest.approx(2 / 2**6)
+
+
+def test_effect_size_by_hand() -> None:
+    # Gamma(2) / (sqrt(2) Gamma(3/2)) = 1 / (sqrt(2) sqrt(pi) / 2).
+    correction = 2 / math.sqrt(2 * math.pi)
+    assert effect_size(BASELINE, RUN) == pytest.approx(correction * MEAN / math.sqrt(VARIANCE))
+    assert effect_size(RUN, BASELINE) == pytest.approx(-effect_size(BASELINE, RUN))
+
+
+def test_effect_size_needs_three_pairs_that_differ_differently() -> None:
+    assert math.isnan(effect_size([0.5, 0.6], [0.7, 0.9]))
+    assert math.isnan(effect_size(BASELINE, [value + 1 for value in BASELINE]))

@@ -7,7 +7,9 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from activessf.evaluation.comparisons import compare
 from activessf.evaluation.runs import Run, collect_runs, in_table_order
-from activessf.evaluation.tables import comparisons_table, overall_table, per_class_table
+from activessf.evaluation.tables.comparisons import comparisons_table
+from activessf.evaluation.tables.overall import overall_table
+from activessf.evaluation.tables.per_class import per_class_table
 
 WriteRun = Callable[..., Path]
 RARE, COMMON = {"CA-MK", "HL-MK"}, {"G-MK"}

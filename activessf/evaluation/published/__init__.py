@@ -1,0 +1,1 @@
+"""The numbers that the paper prints, of its private clinical data, and which run each of them stands beside."""

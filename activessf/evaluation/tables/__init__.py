@@ -1,0 +1,1 @@
+"""The tables of a report, each as numbers and as people read it."""
