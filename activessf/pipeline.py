@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import Logger
 from activessf.artifacts import Artifact, content_hash, files_fingerprint, fingerprint, readable
 from activessf.auditing import Auditing, planted_sentence
 from activessf.checkpoints.loading import load_encoder, load_method
-from activessf.classification import PREDICTIONS_FILE, Classification
+from activessf.classification import IDLE, PREDICTIONS_FILE, Classification, drop_idle
 from activessf.cli import in_sweep
 from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
@@ -125,9 +125,10 @@ class Pipeline:
     @property
     def title(self) -> str:
         """The run in a table's words."""
+        title = f"{self.config.ssl_method.name} + {self.config.selection.name}"
         if self.config.ssl_method.method is None:
-            return f"{self.config.backbone.name} ({self._first_weights})"
-        return f"{self.config.ssl_method.name} + {self.config.selection.name}"
+            title = f"{self.config.backbone.name} ({self._first_weights})"
+        return title if self.classification.name is None else f"{title}, {self.classification.name}"
 
     @property
     def _first_weights(self) -> str:
@@ -146,7 +147,8 @@ class Pipeline:
         inputs = {
             "version": _VERSIONS["pretraining"],
             "images": fingerprint([self.prepared.regions.name, names]) if regions else files_fingerprint(base, names),
-            "method": self._method_settings,
+            # What fine-tuning does has no part in it.
+            "method": {key: value for key, value in self._method_settings.items() if not key.startswith("finetuning_")},
             "backbone": self._backbone_settings,
             "training": plain(self.config.recipe.pretraining),
             "trainer": without(self.config.trainer, *_NO_PART_OF_TRAINER),
@@ -202,6 +204,7 @@ class Pipeline:
             "cells": self.prepared.cells.name,
         }
         # Settings of stages that have no part in the result would tell equal runs apart.
+        drop_idle(settings)
         if self.config.ssl_method.method is None:
             for unused in (*_STAGE_1, "selection"):
                 del settings[unused]
@@ -225,6 +228,8 @@ class Pipeline:
         """Readable name and fingerprint of the configuration, shared by its folds."""
         parts = [self.config.data.name, self.config.recipe.name, self.config.ssl_method.name]
         parts.append(self.config.backbone.name if self.config.ssl_method.method is None else self.config.selection.name)
+        if self.classification.name is not None:
+            parts.append(self.classification.name)
         return f"{readable('-'.join(parts))}-{fingerprint(self.run_inputs)}"
 
     @property
@@ -239,7 +244,7 @@ class Pipeline:
         try:
             pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
             before = time.monotonic() - clock
-            self.classification.run(pretrained, folder, self._runner, self.run_name)
+            told = self.classification.run(pretrained, folder, self._runner, self.run_name)
             metrics = fold_metrics(read_predictions(folder / PREDICTIONS_FILE))
             write_json(metrics, folder / METRICS_FILE)
             self._log_test(metrics)
@@ -248,7 +253,7 @@ class Pipeline:
             raise
         wandb.finish()  # one W&B run a job, also where a sweep runs many in one process
         seconds = {"before_finetuning": before, "finetuning": time.monotonic() - clock - before}
-        write_json(self._record(pretrained, started, seconds), folder / "run.json")
+        write_json(self._record(pretrained, started, seconds, told), folder / "run.json")
         write_text(OmegaConf.to_yaml(self.config, resolve=True), folder / "config.yaml")
 
     def _check_networks(self) -> None:
@@ -263,14 +268,12 @@ class Pipeline:
             if "model_name" not in self.config.backbone:
                 make_backbone(self.config)(num_classes=0)  # not of timm; says itself that there are no weights
             check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
-        build(self.config.recipe.finetuning.view)
+        self.classification.check()
         if self.config.ssl_method.method is not None:
             self._method()
             build(self.config.ssl_method.view)
             if self.prepared.needs_features:
                 self.prepared.extractor.identity()  # a checkpoint that is named must be there
-        elif self.config.backbone.checkpoint is not None:
-            self.classification.network()
 
     def _check_starting_weights(self) -> None:
         """Refuse more than one origin of the first weights."""
@@ -292,7 +295,9 @@ class Pipeline:
         for logger in self._loggers:
             logger.log_metrics(numbers)
 
-    def _record(self, pretrained: Path | None, started: str, seconds: dict[str, float]) -> dict[str, Any]:
+    def _record(
+        self, pretrained: Path | None, started: str, seconds: dict[str, float], classification: dict[str, Any]
+    ) -> dict[str, Any]:
         """What ran, for run.json."""
         summary = {} if pretrained is None else read_json(pretrained / SUMMARY_FILE)
         record = provenance()
@@ -303,7 +308,7 @@ class Pipeline:
             "run": self.run_name,
             "fold": self.fold,
             "title": self.title,
-            "settings": {**_FROM_SCRATCH, **flat(self.run_inputs["settings"])},
+            "settings": {**_FROM_SCRATCH, **IDLE, **flat(self.run_inputs["settings"])},
             "seed": self.seed,
             "scope": None if pretrained is None or self.prepared.strategy is None else self.config.selection.scope,
             "classes": list(self.prepared.source.classes),
@@ -312,6 +317,7 @@ class Pipeline:
             "pretraining": None if pretrained is None else pretrained.name,
             "pretraining_images": summary.get("images"),
             "pretraining_steps": summary.get("steps"),
+            "classification": classification,
             "started": started,
             "seconds": {**seconds, "pretraining": summary.get("seconds")},
             **record,
