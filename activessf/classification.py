@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 PREDICTIONS_FILE = "predictions.csv"
 
 # Keys know of no setting that does nothing; tables must, to tell such runs from others.
-IDLE = {
+_IDLE = {
     "ssl_method.finetuning_pool": "avg",
     "recipe.finetuning.mixup": 0.0,
     "recipe.finetuning.cutmix": 0.0,
@@ -76,6 +76,11 @@ class Classification:
     def name(self) -> str | None:
         """How the encoder is evaluated, for titles; None for fine-tuning, which is the usual way."""
         return None if self.trains else str(self.config.evaluation.name).replace("_", " ")
+
+    @property
+    def idle(self) -> dict[str, Any]:
+        """The settings that keys know nothing of where they do nothing, see `drop_idle`."""
+        return {key: value for key, value in _IDLE.items() if self.trains or not key.startswith("recipe.")}
 
     def check(self) -> None:
         """Refuse what can't be, before anything long runs.
@@ -212,7 +217,7 @@ def drop_idle(settings: dict[str, Any]) -> None:
         del settings["evaluation"]
         if recipe["checkpoint"] == "last":
             del recipe["validation_share"]
-    for key, idle in IDLE.items():
+    for key, idle in _IDLE.items():
         *path, last = key.split(".")
         node = settings
         for part in path:

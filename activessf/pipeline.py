@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import Logger
 from activessf.artifacts import Artifact, content_hash, files_fingerprint, fingerprint, readable
 from activessf.auditing import Auditing, planted_sentence
 from activessf.checkpoints.loading import load_encoder, load_method
-from activessf.classification import IDLE, PREDICTIONS_FILE, Classification, drop_idle
+from activessf.classification import PREDICTIONS_FILE, Classification, drop_idle
 from activessf.cli import in_sweep
 from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
@@ -308,7 +308,7 @@ class Pipeline:
             "run": self.run_name,
             "fold": self.fold,
             "title": self.title,
-            "settings": {**_FROM_SCRATCH, **IDLE, **flat(self.run_inputs["settings"])},
+            "settings": {**_FROM_SCRATCH, **self.classification.idle, **flat(self.run_inputs["settings"])},
             "seed": self.seed,
             "scope": None if pretrained is None or self.prepared.strategy is None else self.config.selection.scope,
             "classes": list(self.prepared.source.classes),

@@ -27,8 +27,8 @@ _TRIES = 10
 class AugmentedView:
     """A random resized crop, mirrored, then RandAugment (Cubuk et al., arXiv 1909.13719) and random erasing.
 
-    RandAugment is timm's. It draws from the global generators of Python and numpy, which are seeded for it and put back,
-    so that the view is a function of `rng` alone.
+    RandAugment is timm's. It draws from the global generators of Python and numpy, which are seeded for it and put
+    back, so that the view is a function of `rng` alone.
 
     Args:
         size: Side of the square view, pixels.

@@ -80,8 +80,8 @@ class Finetuned(NamedTuple):
 
     Attributes:
         probabilities: Of the test cells, (n, classes), float64.
-        used: Whose weights were tested: `step` and `epoch` of how many `steps`, and, where cells were held out to choose
-            the epoch, their number `validation_cells` and their `pr_auc`, `accuracy` and `f1`.
+        used: Whose weights were tested: `step` and `epoch` of how many `steps`, and, where cells were held out to
+            choose the epoch, their number `validation_cells` and their `pr_auc`, `accuracy` and `f1`.
     """
 
     probabilities: Tensor

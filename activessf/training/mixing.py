@@ -15,8 +15,8 @@ class Mixing:
     """Mixup (Zhang et al., ICLR 2018, arXiv 1710.09412) and CutMix (Yun et al., ICCV 2019, arXiv 1905.04899).
 
     Image i of a batch, whose order is random, is mixed with image N - 1 - i; one share holds for the whole batch, as in
-    the published fine-tunings (timm's mode "batch"). Where both are on, either is as likely. What is drawn is a function
-    of seed and batch number, so a training that is resumed mixes as it would have.
+    the published fine-tunings (timm's mode "batch"). Where both are on, either is as likely. What is drawn is a
+    function of seed and batch number, so a training that is resumed mixes as it would have.
 
     Attributes:
         mixup: The shares of Mixup are drawn from Beta(mixup, mixup); 0 = no Mixup.
