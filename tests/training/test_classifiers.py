@@ -22,7 +22,9 @@ KNOWN = Known(FEATURES, TARGETS, GROUPS, 5, seed=0)
 @pytest.mark.parametrize(("neighbours", "temperature"), [(20, 0.07), (1, 0.07), (7, 1.0), (500, 0.5)])
 def test_a_class_has_its_share_of_the_neighbours_votes(neighbours, temperature):
     found, chosen = NearestNeighbours(neighbours, temperature).classify(KNOWN, QUERIES)
-    directions, queries = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (FEATURES, QUERIES))
+    mean, deviation = FEATURES.astype(float).mean(axis=0), FEATURES.astype(float).std(axis=0)
+    centred = [(rows - mean) / deviation for rows in (FEATURES, QUERIES)]
+    directions, queries = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in centred)
     for row, query in enumerate(queries):
         similarity = [float(query @ direction) for direction in directions]
         nearest = sorted(range(120), key=lambda other: similarity[other], reverse=True)[:neighbours]
@@ -35,7 +37,7 @@ def test_a_class_has_its_share_of_the_neighbours_votes(neighbours, temperature):
 
 def test_neighbours_far_off_at_a_low_temperature_still_vote():
     known = Known(np.array([[1, 0], [0, 1]], np.float32), np.array([0, 1]), ["", ""], 2, 0)
-    found, _ = NearestNeighbours(2, 1e-4).classify(known, np.array([[-1, -0.9]], np.float32))  # similarities below 0
+    found, _ = NearestNeighbours(2, 1e-4).classify(known, np.array([[-1, -0.9]], np.float32))
     np.testing.assert_allclose(found, [[0, 1]], atol=1e-12)
 
 

@@ -50,8 +50,7 @@ def finetuned(
     result = folder / name
     result.mkdir(parents=True)
     mixing = Mixing(0.8, 1.0, 2, 0) if mixed else None
-    made = runner(folder)
-    object.__setattr__(made, "checkpoint_minutes", 0.0)
+    made = runner(folder, minutes=0)
     validation = cells["validation"] if validated else None
     checkpoints = Checkpoints(folder / "checkpoints")
     return finetune(module(mixing), cells["training"], cells["test"], made, result, checkpoints, validation, **more)
