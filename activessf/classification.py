@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
 from torch import nn
 
@@ -89,8 +88,7 @@ class Classification:
             InputError: A view, a pooling, a classifier that can't be made, or too few cells to hold some out.
         """
         self._check_pool()
-        build(self.config.recipe.finetuning.view)
-        build(self.config.evaluation.classifier)
+        build(self.config.recipe.finetuning.view if self.trains else self.config.evaluation.classifier)
         if self.trains and self.config.recipe.finetuning.checkpoint == "best":
             self.cells  # noqa: B018  holds some out
         if self.config.ssl_method.method is None and self.config.backbone.checkpoint is not None:
