@@ -1,4 +1,4 @@
-"""Stage 4 in the pipeline: who is trained on, what is classified, what counts in a run's key and stands in its record."""
+"""Stage 4 in the pipeline: who is trained on, what is classified, what counts in a run's key and record."""
 
 import json
 from pathlib import Path
@@ -50,15 +50,22 @@ def test_settings_that_do_nothing_are_in_no_key_and_those_that_do_are(outputs, d
         "recipe.finetuning.checkpoint=last", "evaluation=finetune",
     ):  # fmt: skip
         assert made(outputs, demo, *BASELINE, idle).run_name == name, idle
+    best = "recipe.finetuning.checkpoint=best"
     names = [
         made(outputs, demo, *BASELINE, *settings).run_name
         for settings in (
-            ["recipe.finetuning.mixup=0.8"], ["recipe.finetuning.cutmix=1"], ["recipe.finetuning.ema_decay=0.9"],
-            ["recipe.finetuning.checkpoint=best"], ["evaluation=knn"], ["evaluation=linear_probe"],
-            ["recipe.finetuning.checkpoint=best", "recipe.finetuning.validation_share=0.3"], ["recipe.finetuning.pool=token"],
-            ["evaluation=knn", "evaluation.classifier.neighbours=3"], ["evaluation=knn", "recipe.finetuning.pool=token"],
+            ["recipe.finetuning.mixup=0.8"],
+            ["recipe.finetuning.cutmix=1"],
+            ["recipe.finetuning.ema_decay=0.9"],
+            ["recipe.finetuning.pool=token"],
+            [best],
+            [best, "recipe.finetuning.validation_share=0.3"],
+            ["evaluation=linear_probe"],
+            ["evaluation=knn"],
+            ["evaluation=knn", "evaluation.classifier.neighbours=3"],
+            ["evaluation=knn", "recipe.finetuning.pool=token"],
         )
-    ]  # fmt: skip
+    ]
     assert len({name, *names}) == 11
 
 
@@ -185,7 +192,9 @@ def test_the_neighbours_of_a_run_are_those_of_the_pretrained_encoders_features(o
             features.append(encoder.forward_features(images)[:, 1:].mean(dim=1).double().numpy())
     mean, deviation = features[0].mean(axis=0), features[0].std(axis=0)
     known, asked = ((values - mean) / deviation for values in features)
-    by_hand = KNeighborsClassifier(20, metric="cosine", weights=lambda d: np.exp(-d / 0.07)).fit(known, cells[0].targets)
+    by_hand = KNeighborsClassifier(20, metric="cosine", weights=lambda d: np.exp(-d / 0.07)).fit(
+        known, cells[0].targets
+    )
     expected = np.zeros((len(asked), 11))
     expected[:, by_hand.classes_] = by_hand.predict_proba(asked)
     np.testing.assert_allclose(predictions.filter(like="p_"), expected, atol=1e-3)

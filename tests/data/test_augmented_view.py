@@ -64,7 +64,9 @@ def test_a_rectangle_of_noise_of_the_published_size_is_put_in():
         shares.append(height * width / 1e4)
         assert noise.sum() > 0.95 * height * width and 0.25 < height / width < 4
         values.append(view(grey, rng(seed))[noise])
-    assert 0.015 < min(shares) and max(shares) < 0.345 and np.mean(shares) == pytest.approx((0.02 + 1 / 3) / 2, abs=0.03)
+    assert (
+        0.015 < min(shares) and max(shares) < 0.345 and np.mean(shares) == pytest.approx((0.02 + 1 / 3) / 2, abs=0.03)
+    )
     pixels = np.concatenate(values) / 255
     # ImageNet's mean; its deviation is a little less, since pixels end at 0 and 255
     assert pixels.mean(axis=0) == pytest.approx([0.485, 0.456, 0.406], abs=0.02)

@@ -86,7 +86,9 @@ def test_the_weights_of_the_epoch_with_the_highest_pr_auc_are_kept(images, tmp_p
     assert table["step"].tolist() == steps and table["epoch"].tolist() == [1, 2, 3, 4, 5, 6, 6.67]
     np.testing.assert_allclose(table[["pr_auc", "accuracy", "f1"]], [expected[step] for step in steps], atol=1e-12)
     assert [step for step, _ in recorder.logged] == steps
-    assert recorder.logged[0][1] == pytest.approx(dict(zip(("val/pr_auc", "val/accuracy", "val/f1"), expected[3], strict=True)))
+    assert recorder.logged[0][1] == pytest.approx(
+        dict(zip(("val/pr_auc", "val/accuracy", "val/f1"), expected[3], strict=True))
+    )
 
 
 def test_of_equal_epochs_the_first_is_kept(images, tmp_path):

@@ -10,7 +10,6 @@ from activessf.training.held_out import pr_auc, scores, split
 TARGETS = np.array([0] * 60 + [1] * 40 + [2] * 20)
 
 
-
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=2, max_size=60),
     st.sampled_from([0.1, 0.2, 0.33, 0.5]),

@@ -112,19 +112,17 @@ RESNET18 = {
     "conv1": 0, "bn1": 0, "layer1.0": 1, "layer1.1": 2, "layer2.0": 3, "layer2.1": 4, "layer3.0": 5, "layer3.1": 6,
     "layer4.0": 7, "layer4.1": 8, "fc": 9,
 }  # fmt: skip
-FIRST_OF_STAGE = {1: 1, 2: 4, 3: 8, 4: 14}  # 3 + 4 + 6 + 3 blocks of ResNet-50
-RESNET50 = {
-    "conv1": 0, "bn1": 0, "fc": 17,
-    **{f"layer{stage}.{j}": FIRST_OF_STAGE[stage] + j for stage, n in {1: 3, 2: 4, 3: 6, 4: 3}.items() for j in range(n)},
-}  # fmt: skip
+# 3 + 4 + 6 + 3 blocks of ResNet-50: the layer of each, by its stage and number there.
+BLOCKS = {
+    (stage, block): first + block
+    for stage, first, number in ((0, 1, 3), (1, 4, 4), (2, 8, 6), (3, 14, 3))
+    for block in range(number)
+}
+RESNET50 = {"conv1": 0, "bn1": 0, "fc": 17, **{f"layer{s + 1}.{block}": layer for (s, block), layer in BLOCKS.items()}}
 RESNETV2_50 = {
-    "stem": 0, "norm": 17, "head": 17,
-    **{
-        f"stages.{stage - 1}.blocks.{j}": FIRST_OF_STAGE[stage] + j
-        for stage, n in {1: 3, 2: 4, 3: 6, 4: 3}.items()
-        for j in range(n)
-    },
-}  # fmt: skip
+    **{"stem": 0, "norm": 17, "head": 17},
+    **{f"stages.{stage}.blocks.{block}": layer for (stage, block), layer in BLOCKS.items()},
+}
 VIT = {"cls_token": 0, "pos_embed": 0, "patch_embed": 0, "blocks.0": 1, "blocks.1": 2, "head": 3}
 CONVVIT = {
     "pos_embed": 0, "patch_embed1": 0, "patch_embed2": 0, "patch_embed3": 0, "patch_embed4": 0, "blocks1.0": 0,
