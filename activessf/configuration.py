@@ -104,6 +104,7 @@ def check_settings(config: DictConfig) -> None:
     _check_patches(config.backbone, size, patch)
     for stage in ("pretraining", "finetuning"):
         _check_training(f"recipe.{stage}", config.recipe[stage])
+    _check_finetuning(config.recipe.finetuning, config.ssl_method.finetuning_pool)
     for key in ("layer_decay", "finetuning_layer_decay"):
         decay = config.ssl_method[key]
         _require(decay is None or _is_number(decay) and 0 < decay <= 1, f"ssl_method.{key}", decay, "lie in (0, 1]")
@@ -168,6 +169,20 @@ def _check_training(name: str, recipe: DictConfig) -> None:
     for key in ("epochs", "steps", "warmup_epochs", "warmup_steps", "min_lr", "weight_decay"):
         value = recipe[key]
         _require(value is None or _is_number(value) and value >= 0, f"{name}.{key}", value, "be a number, 0 or more")
+
+
+def _check_finetuning(recipe: DictConfig, pool: Any) -> None:
+    name = "recipe.finetuning"
+    _require(pool in ("avg", "token"), "ssl_method.finetuning_pool", pool, "be avg or token")
+    for key in ("mixup", "cutmix"):
+        value = recipe[key]
+        _require(_is_number(value) and value >= 0, f"{name}.{key}", value, "be a number, 0 or more (0 = off)")
+    rate, decay, share = recipe.drop_path_rate, recipe.ema_decay, recipe.validation_share
+    _require(_is_number(rate) and 0 <= rate < 1, f"{name}.drop_path_rate", rate, "lie in 0 to 1, below 1")
+    fits = decay is None or _is_number(decay) and 0 < decay < 1
+    _require(fits, f"{name}.ema_decay", decay, "be null or lie between 0 and 1, e.g. 0.999")
+    _require(recipe.checkpoint in ("last", "best"), f"{name}.checkpoint", recipe.checkpoint, "be last or best")
+    _require(_is_number(share) and 0 < share <= 0.5, f"{name}.validation_share", share, "lie above 0 and up to 0.5")
 
 
 def _is_integer(value: Any) -> bool:

@@ -7,47 +7,41 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
-from torch import nn
 
 from activessf.artifacts import Artifact, content_hash, files_fingerprint, fingerprint, readable
 from activessf.auditing import Auditing, planted_sentence
 from activessf.checkpoints.loading import load_encoder, load_method
+from activessf.classification import PREDICTIONS_FILE, Classification, drop_idle
 from activessf.cli import in_sweep
 from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
-from activessf.data.datasets import ImageFiles, View
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError
 from activessf.evaluation.metrics import Metrics, fold_metrics, read_predictions
-from activessf.evaluation.predictions import write_predictions
 from activessf.manifests import read_json, write_json, write_text
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.preparation import VERSIONS, Preparation
-from activessf.pretrained import check_hub, existing_checkpoint, load_weights, read_state_dict
+from activessf.pretrained import check_hub, existing_checkpoint
 from activessf.provenance import now, provenance
 from activessf.regions.quality.page import PAGE
 from activessf.selection.audit.page import PAGE as AUDIT_PAGE
 from activessf.selection.stage import selected_crops
-from activessf.training.finetuning import Finetuning, finetune
-from activessf.training.optimization import Optimization
-from activessf.training.pretraining import ENCODER_FILE, SUMMARY_FILE, Watched, pretrain
-from activessf.training.resuming import Checkpoints
-from activessf.training.running import Runner, num_steps, num_warmup_steps
+from activessf.training.pretraining import SUMMARY_FILE, Watched, pretrain
+from activessf.training.running import Runner
 from activessf.training.watching.feature_probe import LabeledCells
 from activessf.training.watching.settings import Watch
+from activessf.trainings import cell_images, make_backbone, make_optimization, tell, training_checkpoints
 
 log = logging.getLogger(__name__)
 
-PREDICTIONS_FILE = "predictions.csv"
 METRICS_FILE = "metrics.json"
 
 # Raised when the result of a stage changes for the same inputs.
@@ -123,6 +117,7 @@ class Pipeline:
     def __init__(self, config: DictConfig) -> None:
         """See `Preparation`."""
         self.prepared = Preparation(config)
+        self.classification = Classification(self.prepared)
         self.config = config
         self.fold = self.prepared.fold
         self.seed = self.prepared.seed
@@ -130,9 +125,10 @@ class Pipeline:
     @property
     def title(self) -> str:
         """The run in a table's words."""
+        title = f"{self.config.ssl_method.name} + {self.config.selection.name}"
         if self.config.ssl_method.method is None:
-            return f"{self.config.backbone.name} ({self._first_weights})"
-        return f"{self.config.ssl_method.name} + {self.config.selection.name}"
+            title = f"{self.config.backbone.name} ({self._first_weights})"
+        return title if self.classification.name is None else f"{title}, {self.classification.name}"
 
     @property
     def _first_weights(self) -> str:
@@ -151,7 +147,8 @@ class Pipeline:
         inputs = {
             "version": _VERSIONS["pretraining"],
             "images": fingerprint([self.prepared.regions.name, names]) if regions else files_fingerprint(base, names),
-            "method": self._method_settings,
+            # What fine-tuning does has no part in it.
+            "method": {key: value for key, value in self._method_settings.items() if not key.startswith("finetuning_")},
             "backbone": self._backbone_settings,
             "training": plain(self.config.recipe.pretraining),
             "trainer": without(self.config.trainer, *_NO_PART_OF_TRAINER),
@@ -164,10 +161,10 @@ class Pipeline:
     def _pretrain(self, images: list[Path], folder: Path) -> None:
         recipe, method = self.config.recipe.pretraining, self._method()
         ssl = self.config.ssl_method
-        method.optimization = self._optimization(recipe, len(images), ssl.betas, ssl.layer_decay, ssl.decay_vectors)
+        method.optimization = make_optimization(recipe, len(images), ssl.betas, ssl.layer_decay, ssl.decay_vectors)
         # Whatever selection.scope is: cells of the tested fold are not even watched.
         training, _ = training_and_test(self.prepared.labeled, self.fold)
-        cells = self._cell_images(training, WholeView(self.config.recipe.image_size))
+        cells = cell_images(self.prepared, self._runner, training, WholeView(self.config.recipe.image_size))
         watched = Watched(Watch(**plain(self.config.watch)), LabeledCells(cells, list(training["group"]), self.fold))
         pretrain(
             method,
@@ -176,7 +173,7 @@ class Pipeline:
             self._runner,
             ssl.name,
             folder,
-            self._checkpoints(self.pretraining.name),
+            training_checkpoints(self.prepared.output_dir, self.pretraining.name),
             watched,
             self.config.compile,
         )
@@ -184,11 +181,11 @@ class Pipeline:
     def _method(self) -> SelfSupervisedMethod:
         """The method with its first weights."""
         seed_everything(self.seed, verbose=False)
-        method: SelfSupervisedMethod = build(self.config.ssl_method.method, backbone=self._backbone())
+        method: SelfSupervisedMethod = build(self.config.ssl_method.method, backbone=make_backbone(self.config))
         if self.config.ssl_method.init is not None:
-            _tell(str(load_method(method, self.config.ssl_method.init)))
+            tell(str(load_method(method, self.config.ssl_method.init)))
         elif self.config.backbone.checkpoint is not None:
-            _tell(str(load_encoder(method.encoder, self.config.backbone.checkpoint)))
+            tell(str(load_encoder(method.encoder, self.config.backbone.checkpoint)))
             method.encoder_replaced()
         return method
 
@@ -207,6 +204,7 @@ class Pipeline:
             "cells": self.prepared.cells.name,
         }
         # Settings of stages that have no part in the result would tell equal runs apart.
+        drop_idle(settings)
         if self.config.ssl_method.method is None:
             for unused in (*_STAGE_1, "selection"):
                 del settings[unused]
@@ -230,6 +228,8 @@ class Pipeline:
         """Readable name and fingerprint of the configuration, shared by its folds."""
         parts = [self.config.data.name, self.config.recipe.name, self.config.ssl_method.name]
         parts.append(self.config.backbone.name if self.config.ssl_method.method is None else self.config.selection.name)
+        if self.classification.name is not None:
+            parts.append(self.classification.name)
         return f"{readable('-'.join(parts))}-{fingerprint(self.run_inputs)}"
 
     @property
@@ -244,7 +244,7 @@ class Pipeline:
         try:
             pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
             before = time.monotonic() - clock
-            self._finetune(pretrained, folder)
+            told = self.classification.run(pretrained, folder, self._runner, self.run_name)
             metrics = fold_metrics(read_predictions(folder / PREDICTIONS_FILE))
             write_json(metrics, folder / METRICS_FILE)
             self._log_test(metrics)
@@ -253,7 +253,7 @@ class Pipeline:
             raise
         wandb.finish()  # one W&B run a job, also where a sweep runs many in one process
         seconds = {"before_finetuning": before, "finetuning": time.monotonic() - clock - before}
-        write_json(self._record(pretrained, started, seconds), folder / "run.json")
+        write_json(self._record(pretrained, started, seconds, told), folder / "run.json")
         write_text(OmegaConf.to_yaml(self.config, resolve=True), folder / "config.yaml")
 
     def _check_networks(self) -> None:
@@ -266,16 +266,14 @@ class Pipeline:
             )
         if self.config.backbone.pretrained:
             if "model_name" not in self.config.backbone:
-                self._backbone()(num_classes=0)  # not of timm; says itself that there are no weights
+                make_backbone(self.config)(num_classes=0)  # not of timm; says itself that there are no weights
             check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
-        build(self.config.recipe.finetuning.view)
+        self.classification.check()
         if self.config.ssl_method.method is not None:
             self._method()
             build(self.config.ssl_method.view)
             if self.prepared.needs_features:
                 self.prepared.extractor.identity()  # a checkpoint that is named must be there
-        elif self.config.backbone.checkpoint is not None:
-            self._classifier()
 
     def _check_starting_weights(self) -> None:
         """Refuse more than one origin of the first weights."""
@@ -292,55 +290,14 @@ class Pipeline:
                 "of them away."
             )
 
-    def _finetune(self, pretrained: Path | None, folder: Path) -> None:
-        recipe, classes = self.config.recipe.finetuning, self.prepared.source.classes
-        training, test = training_and_test(self.prepared.labeled, self.fold)
-        unseen = [name for name in classes if name not in set(training["label"])]
-        if unseen:
-            log.warning("No training cell of %s in fold %d; it can't be learned there.", ", ".join(unseen), self.fold)
-        network = self._classifier()
-        if pretrained is not None:
-            # Classification pools the patch tokens and norms after that: fc_norm is fresh, the encoder's norm unused.
-            load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh=("fc_norm.", "norm."))
-        decay = self.config.ssl_method.finetuning_layer_decay
-        optimization = self._optimization(recipe, len(training), recipe.betas, decay)
-        module = Finetuning(network, build(self.config.loss), optimization)
-        probabilities = finetune(
-            module,
-            self._cell_images(training, build(recipe.view)),
-            self._cell_images(test, WholeView(self.config.recipe.image_size)),
-            self._runner,
-            folder,
-            self._checkpoints(f"{self.run_name}-fold_{self.fold}"),
-        )
-        write_predictions(test, probabilities.numpy(), classes, folder / PREDICTIONS_FILE)
-
-    def _checkpoints(self, training: str) -> Checkpoints:
-        # Beside the results, whose own folders are gone when a training is killed.
-        return Checkpoints(self.prepared.output_dir / "checkpoints" / training)
-
-    def _classifier(self) -> nn.Module:
-        """The network to be fine-tuned, with its first weights; those of a pretraining are still to be loaded."""
-        seed_everything(self.seed, verbose=False)
-        network: nn.Module = self._backbone()(
-            num_classes=len(self.prepared.source.classes),
-            global_pool="avg",
-            drop_path_rate=self.config.recipe.finetuning.drop_path_rate,
-        )
-        if self.config.ssl_method.method is None and self.config.backbone.checkpoint is not None:
-            _tell(str(load_encoder(network, self.config.backbone.checkpoint)))
-        return network
-
-    def _cell_images(self, cells: pd.DataFrame, view: View) -> ImageFiles:
-        targets = [self.prepared.source.classes.index(label) for label in cells["label"]]
-        return self._runner.images([self.prepared.cells.folder / crop for crop in cells["crop"]], targets, view)
-
     def _log_test(self, metrics: Metrics) -> None:
         numbers = {f"test/{name}": value for name, value in metrics.items() if isinstance(value, int | float)}
         for logger in self._loggers:
             logger.log_metrics(numbers)
 
-    def _record(self, pretrained: Path | None, started: str, seconds: dict[str, float]) -> dict[str, Any]:
+    def _record(
+        self, pretrained: Path | None, started: str, seconds: dict[str, float], classification: dict[str, Any]
+    ) -> dict[str, Any]:
         """What ran, for run.json."""
         summary = {} if pretrained is None else read_json(pretrained / SUMMARY_FILE)
         record = provenance()
@@ -351,7 +308,7 @@ class Pipeline:
             "run": self.run_name,
             "fold": self.fold,
             "title": self.title,
-            "settings": {**_FROM_SCRATCH, **flat(self.run_inputs["settings"])},
+            "settings": {**_FROM_SCRATCH, **self.classification.idle, **flat(self.run_inputs["settings"])},
             "seed": self.seed,
             "scope": None if pretrained is None or self.prepared.strategy is None else self.config.selection.scope,
             "classes": list(self.prepared.source.classes),
@@ -360,15 +317,13 @@ class Pipeline:
             "pretraining": None if pretrained is None else pretrained.name,
             "pretraining_images": summary.get("images"),
             "pretraining_steps": summary.get("steps"),
+            "classification": classification,
             "started": started,
             "seconds": {**seconds, "pretraining": summary.get("seconds")},
             **record,
         }
 
     # What several stages need
-
-    def _backbone(self) -> Any:
-        return build(without(self.config.backbone, "name", "checkpoint"))
 
     @property
     def _backbone_settings(self) -> dict[str, Any]:
@@ -391,24 +346,6 @@ class Pipeline:
             failed=self.prepared.output_dir / "failed" / self.run_name / f"fold_{self.fold}",
         )
 
-    def _optimization(
-        self, recipe: DictConfig, num_images: int, betas: Any, layer_decay: float, decay_vectors: bool = False
-    ) -> Optimization:
-        total = num_steps(num_images, recipe.batch_size, recipe.epochs, recipe.steps)
-        return Optimization(
-            optimizer=build({"_target_": "torch.optim.AdamW", "_partial_": True, "betas": list(betas), "fused": True}),
-            base_lr=recipe.base_lr,
-            batch_size=recipe.batch_size,
-            weight_decay=recipe.weight_decay,
-            layer_decay=layer_decay,
-            min_lr=recipe.min_lr,
-            warmup_steps=num_warmup_steps(
-                num_images, recipe.batch_size, recipe.warmup_epochs, recipe.warmup_steps, total
-            ),
-            total_steps=total,
-            decay_vectors=decay_vectors,
-        )
-
     @cached_property
     def _loggers(self) -> list[Logger]:
         make = build(self.config.logger)
@@ -419,12 +356,6 @@ class Pipeline:
             config={**self.run_inputs["settings"], "fold": self.fold},
         )
         return loggers
-
-
-@cache
-def _tell(line: str) -> None:
-    """Say it once: weights are loaded to be checked, and again to be trained."""
-    log.info("%s", line)
 
 
 def _by_content(node: DictConfig, key: str, *left_out: str) -> dict[str, Any]:

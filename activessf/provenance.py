@@ -21,7 +21,7 @@ _PACKAGES = (
 
 
 _GROUPS = (
-    "data", "regions", "backbone", "ssl_method", "selection/features", "selection", "loss", "recipe",
+    "data", "regions", "backbone", "ssl_method", "selection/features", "selection", "loss", "evaluation", "recipe",
 )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def test_every_option_of_a_group_composes_and_resolves(group: str) -> None:
 
 def test_the_groups_are_those_that_the_documentation_names() -> None:
     expected = {"data", "regions", "backbone", "ssl_method", "selection", "fold", "loss", "recipe", "experiment"}
-    assert set(GROUPS) >= expected | {"trainer", "logger", "selection/features", "experiment/row"}
+    assert set(GROUPS) >= expected | {"evaluation", "trainer", "logger", "selection/features", "experiment/row"}
 
 
 def test_folds_are_whole_numbers() -> None:
@@ -213,6 +213,16 @@ def test_a_loss_is_a_number_of_logits_and_targets(name: str) -> None:
     assert value.shape == () and torch.isfinite(value)
 
 
+@pytest.mark.parametrize("name", options("evaluation"))
+def test_an_evaluation_fine_tunes_or_has_a_classifier_of_features(name: str) -> None:
+    config = composed(f"evaluation={name}").evaluation
+    assert config.name == name and (build(config.classifier) is None) == (name == "finetune")
+    if name == "knn":  # as the probe that watches a pretraining
+        watch = composed().watch
+        found = (config.classifier.neighbours, config.classifier.temperature)
+        assert found == (watch.knn_neighbours, watch.knn_temperature)
+
+
 @pytest.mark.parametrize("name", options("trainer"))
 def test_a_trainer_runs_on_one_device(name: str) -> None:
     config = composed(f"trainer={name}").trainer
@@ -263,6 +273,10 @@ def test_the_paper_recipe_has_the_numbers_of_section_iii_b() -> None:
         assert stage.layer_decay == 0.75 and stage.steps is None
     assert config.ssl_method.layer_decay == 0.75 and config.ssl_method.method.mask_ratio == 0.75
     assert config.backbone.name == "vit_base" and config.selection.features.model_name == "resnet50"
+    # Where the paper is silent: nothing is mixed or averaged, the mean token is classified, the last epoch counts.
+    finetuning = recipe.finetuning
+    assert (finetuning.mixup, finetuning.cutmix, finetuning.ema_decay, finetuning.checkpoint) == (0, 0, None, "last")
+    assert config.ssl_method.finetuning_pool == "avg" and config.evaluation.name == "finetune"
 
 
 @pytest.mark.parametrize("method", ["mae", "convmae", "mixmim", "mocov3"])
@@ -277,6 +291,13 @@ def test_the_official_recipe_is_that_of_the_methods_fact_sheet(method: str) -> N
     decay = {"mae": 0.65, "convmae": 0.65, "mixmim": 0.7, "mocov3": 1.0}[method]
     assert finetuning.layer_decay == config.ssl_method.finetuning_layer_decay == decay
     assert scaled_lr(finetuning.base_lr, finetuning.batch_size) == pytest.approx(1e-3 if method == "mocov3" else 2e-3)
+    assert config.ssl_method.finetuning_pool == ("token" if method == "mocov3" else "avg")
+    assert (finetuning.mixup, finetuning.cutmix, finetuning.drop_path_rate) == (0.8, 1.0, 0.1)
+    assert plain(finetuning.view) == {
+        "_target_": "activessf.data.augmented_view.AugmentedView", "size": 224, "scale": [0.08, 1.0],
+        "horizontal_flip": 0.5, "rand_augment": "rand-m9-mstd0.5-inc1", "erasing": 0.25,
+    }  # fmt: skip
+    assert config.loss.label_smoothing == 0.1
     assert config.ssl_method.method.get("norm_pix_loss", True) is True
     assert composed(f"ssl={method}").ssl_method.method.get("norm_pix_loss", False) is False
 

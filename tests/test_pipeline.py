@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from tiny import configure, on
 
-from activessf import pipeline, preparation
+from activessf import classification, pipeline, preparation
 from activessf.data.images import read_image, write_png
 from activessf.errors import InputError
 from activessf.evaluation.report import write_report
 from activessf.selection.run_networks import FinetunedNetwork
 from activessf.training.resuming import SaveCheckpoints
+from activessf.trainings import make_optimization
 
 
 @pytest.fixture(scope="session")
@@ -100,8 +101,8 @@ def test_a_second_run_redoes_nothing(run, outputs, demo, monkeypatch):
     before = contents(outputs)
     for stage in ("cut_cells", "find_regions", "select_regions", "assign_folds"):
         monkeypatch.setattr(preparation, stage, None)  # would fail if called
-    for stage in ("pretrain", "finetune"):
-        monkeypatch.setattr(pipeline, stage, None)
+    monkeypatch.setattr(pipeline, "pretrain", None)
+    monkeypatch.setattr(classification, "finetune", None)
     again = pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=activessf", "fold=0"))
     assert again == run and contents(outputs) == before
 
@@ -195,7 +196,7 @@ def test_layer_decay_and_accumulation_reach_the_training(outputs, demo):
     assert made.pretraining.inputs["method"]["layer_decay"] == 0.5
     method = made._method()
     ssl = made.config.ssl_method
-    method.optimization = made._optimization(made.config.recipe.pretraining, len(images), ssl.betas, ssl.layer_decay)
+    method.optimization = make_optimization(made.config.recipe.pretraining, len(images), ssl.betas, ssl.layer_decay)
     optimizer = method.configure_optimizers()["optimizer"]
     rates = {id(value): group["initial_lr"] for group in optimizer.param_groups for value in group["params"]}
     # four blocks: the patch embedding lies five layers below the top
@@ -220,7 +221,7 @@ def test_the_pretrained_weights_reach_the_classifier(run, outputs, demo, monkeyp
         seen.update(module.network.state_dict())
         raise InputError("seen enough")
 
-    monkeypatch.setattr(pipeline, "finetune", look)
+    monkeypatch.setattr(classification, "finetune", look)
     made = configure(outputs, *on(demo), "ssl=mae", "selection=activessf", "fold=0", "recipe.finetuning.steps=5")
     with pytest.raises(InputError, match="seen enough"):
         pipeline.train(made)
@@ -577,7 +578,7 @@ def seen_by(monkeypatch, stage: str, *settings: str, output: Path) -> dict[str, 
         seen.update({name: value.clone() for name, value in module.state_dict().items()})
         raise InputError("seen enough")
 
-    monkeypatch.setattr(pipeline, stage, look)
+    monkeypatch.setattr(pipeline if stage == "pretrain" else classification, stage, look)
     refused(output, *settings, match="seen enough")
     return seen
 

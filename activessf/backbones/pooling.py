@@ -6,15 +6,17 @@ from torch import Tensor, nn
 
 
 class PooledTokens(nn.Module):
-    """A transformer's mean patch token, without class and register tokens; another network's own pooling.
+    """What stands for all tokens of a transformer; another network's own pooling.
 
     Args:
         encoder: A timm network, or one in the manner of timm's, without a classifier.
+        pool: "avg", the mean patch token, without class and register tokens; or "token", the class token.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, pool: str = "avg") -> None:
         super().__init__()
         self.encoder = encoder
+        self.pool = pool
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, (N, d), of normalised images, (N, 3, H, W)."""
@@ -23,4 +25,4 @@ class PooledTokens(nn.Module):
             own: Tensor = self.encoder(images)
             return own
         tokens: Tensor = self.encoder.forward_features(images)  # type: ignore[operator]
-        return tokens[:, prefix:].mean(dim=1)
+        return tokens[:, 0] if self.pool == "token" else tokens[:, prefix:].mean(dim=1)

@@ -14,7 +14,7 @@ from activessf.errors import InputError
 from activessf.manifests import read_json
 from activessf.pretrained import load_weights, read_state_dict
 
-_BACKBONE = "backbone."
+_BACKBONE, _POOL = "backbone.", "ssl_method.finetuning_pool"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def trained_network(folder: Path) -> TrainedNetwork:
             key.removeprefix(_BACKBONE): value for key, value in record["settings"].items() if key.startswith(_BACKBONE)
         }
         classes = tuple(record["classes"])
-        arguments = {"num_classes": len(classes), "global_pool": "avg"}
+        pool = record["settings"].get(_POOL, "avg")  # a run of before there was a choice has none
+        arguments = {"num_classes": len(classes), "global_pool": pool}
         return TrainedNetwork(settings, arguments, read_state_dict(folder / "network.safetensors"), classes)
     if (folder / "encoder.safetensors").is_file():
         settings = read_json(folder / "inputs.json").get("backbone")

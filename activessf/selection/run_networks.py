@@ -121,7 +121,9 @@ class FinetunedNetwork:
 
     def load(self) -> Loaded:
         """See `FeatureNetwork`."""
-        network = described_network(self._settings(), num_classes=0, global_pool="avg")
+        # A run of before there was a choice of pooling names none.
+        pool = self._run_settings().get("ssl_method.finetuning_pool", "avg")
+        network = described_network(self._settings(), num_classes=0, global_pool=pool)
         load_weights(network, read_state_dict(self._file()), self._file())
         return Loaded(network.eval(), IMAGENET_MEAN, IMAGENET_STD)
 
@@ -134,12 +136,22 @@ class FinetunedNetwork:
         return _fold_folder(self.run, self.fold)
 
     def _file(self) -> Path:
-        return existing_checkpoint(self._folder() / "network.safetensors")
+        file = self._folder() / "network.safetensors"
+        if not file.is_file():
+            raise InputError(
+                f"{file.parent} has no network of its own: its encoder was not fine-tuned; name a run with "
+                "evaluation=finetune."
+            )
+        return file
 
     def _settings(self) -> dict[str, Any]:
-        settings = read_json(self._folder() / "run.json")["settings"]
         prefix = "backbone."
+        settings = self._run_settings()
         return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+
+    def _run_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = read_json(self._folder() / "run.json")["settings"]
+        return settings
 
 
 def _check_size(settings: Mapping[str, Any], image_size: int, origin: Path) -> None:

@@ -57,7 +57,9 @@ class Checkpoints:
         self._remove_old(_SUFFIX)
 
     def save_history(self, step: int, history: pd.DataFrame) -> None:
-        """Keep what has been logged up to the checkpoint of a step."""
+        """Keep what has been logged up to the checkpoint of a step; nothing, before anything has been."""
+        if history.empty:
+            return
         write_table(history, self._path(step, _HISTORY))
         self._remove_old(_HISTORY)
 

@@ -193,13 +193,24 @@ class Runner:
 
     def predict(self, module: LightningModule, images: ImageFiles, batch_size: int) -> Tensor:
         """Class probabilities of all images, in their order, (n, classes), float64 on the CPU, rows summing to 1."""
+        probabilities = self.outputs(module, images, batch_size, "Testing").double()
+        return probabilities / probabilities.sum(dim=1, keepdim=True)
+
+    def outputs(self, module: LightningModule, images: ImageFiles, batch_size: int, description: str) -> Tensor:
+        """What a module's `predict_step` gives of all images, in their order, on the CPU.
+
+        Args:
+            module: Predicts.
+            images: What is predicted.
+            batch_size: Images at a time.
+            description: Stands before the progress bar.
+        """
         trainer = self.make_trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
         loader = evaluation_loader(images, batch_size, self.num_workers)
         with _habits_unsaid():
-            batches = trainer.predict(module, tqdm(loader, desc="Testing", unit="batch"))
+            batches = trainer.predict(module, tqdm(loader, desc=description, unit="batch"))
         assert batches is not None
-        probabilities = torch.cat([torch.as_tensor(batch).cpu() for batch in batches]).double()
-        return probabilities / probabilities.sum(dim=1, keepdim=True)
+        return torch.cat([torch.as_tensor(batch).cpu() for batch in batches])
 
 
 @contextmanager

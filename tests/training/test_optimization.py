@@ -6,6 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activessf.backbones.convvit import ConvViT
+from activessf.backbones.mixmim_transformer import MixMIMTransformer
 from activessf.errors import InputError
 from activessf.training.optimization import Optimization, layer_ids, lr_factor, parameter_groups, scaled_lr
 from activessf.training.running import num_steps, num_warmup_steps
@@ -93,3 +95,75 @@ def test_length_of_a_training():
 def test_a_layer_decay_outside_its_range_is_refused():
     with pytest.raises(ValueError, match="layer_decay=0"):
         parameter_groups(torch.nn.Linear(1, 1), (), 1.0, 0.0, 0.0)
+
+
+# Layers by hand, of every family of encoders. The rate falls from the last number to the first.
+
+
+def vit(pool: str) -> torch.nn.Module:
+    network: torch.nn.Module = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=3,
+        global_pool=pool,
+    )  # fmt: skip
+    return network
+
+
+RESNET18 = {
+    "conv1": 0, "bn1": 0, "layer1.0": 1, "layer1.1": 2, "layer2.0": 3, "layer2.1": 4, "layer3.0": 5, "layer3.1": 6,
+    "layer4.0": 7, "layer4.1": 8, "fc": 9,
+}  # fmt: skip
+# 3 + 4 + 6 + 3 blocks of ResNet-50: the layer of each, by its stage and number there.
+BLOCKS = {
+    (stage, block): first + block
+    for stage, first, number in ((0, 1, 3), (1, 4, 4), (2, 8, 6), (3, 14, 3))
+    for block in range(number)
+}
+RESNET50 = {"conv1": 0, "bn1": 0, "fc": 17, **{f"layer{s + 1}.{block}": layer for (s, block), layer in BLOCKS.items()}}
+RESNETV2_50 = {
+    **{"stem": 0, "norm": 17, "head": 17},
+    **{f"stages.{stage}.blocks.{block}": layer for (stage, block), layer in BLOCKS.items()},
+}
+VIT = {"cls_token": 0, "pos_embed": 0, "patch_embed": 0, "blocks.0": 1, "blocks.1": 2, "head": 3}
+CONVVIT = {
+    "pos_embed": 0, "patch_embed1": 0, "patch_embed2": 0, "patch_embed3": 0, "patch_embed4": 0, "blocks1.0": 0,
+    "blocks2.0": 0, "blocks2.1": 0, "blocks3.0": 1, "blocks3.1": 2, "fc_norm": 3, "head": 3,
+}  # fmt: skip
+MIXMIM = {
+    "patch_embed": 0, "absolute_pos_embed": 0, "layers.0.blocks.0": 1, "layers.0.downsample": 2, "layers.1.blocks.0": 2,
+    "layers.1.downsample": 3, "layers.2.blocks.0": 3, "layers.2.blocks.1": 4, "layers.2.downsample": 5,
+    "layers.3.blocks.0": 5, "norm": 5, "head": 5,
+}  # fmt: skip
+MIXMIM_TOP = 6  # one above all: the published rule decays the head too
+
+
+def mixmim() -> torch.nn.Module:
+    return MixMIMTransformer(
+        img_size=32, patch_size=16, embed_dim=8, depths=[1, 1, 2, 1], num_heads=[1, 1, 1, 1], num_classes=3
+    )
+
+
+FAMILIES = {
+    "vit-avg": (lambda: vit("avg"), {**VIT, "fc_norm": 3}, 3),
+    "vit-token": (lambda: vit("token"), {**VIT, "norm": 3}, 3),
+    "convvit": (lambda: ConvViT(32, 8, [8, 8, 16], [1, 2, 2], 2, num_classes=3, global_pool="avg"), CONVVIT, 3),
+    "mixmim": (mixmim, MIXMIM, MIXMIM_TOP),
+    "resnet18": (lambda: timm.create_model("resnet18", num_classes=3), RESNET18, 9),
+    "resnet50": (lambda: timm.create_model("resnet50", num_classes=3), RESNET50, 17),
+    "resnetv2_50": (lambda: timm.create_model("resnetv2_50", num_classes=3), RESNETV2_50, 17),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_and_rates_of_every_family_are_those_of_a_table_made_by_hand(family):
+    make, table, top = FAMILIES[family]
+    network = make()
+    ids, seen = layer_ids(network), set()
+    groups = parameter_groups(network, (), lr=1.0, weight_decay=0.05, layer_decay=0.5)
+    rates = {id(value): group["lr"] for group in groups for value in group["params"]}
+    for name, value in network.named_parameters():
+        (part,) = (part for part in table if name == part or name.startswith(f"{part}."))
+        seen.add(part)
+        assert ids[name] == table[part], name
+        if value.requires_grad:
+            assert rates[id(value)] == 0.5 ** (top - table[part]), name
+    assert seen == set(table)

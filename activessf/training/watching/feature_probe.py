@@ -10,9 +10,10 @@ import numpy as np
 
 from activessf.data.datasets import ImageFiles
 from activessf.methods.method import SelfSupervisedMethod
+from activessf.training.held_out import scores, split
 from activessf.training.watching.features import embed, feature_std
 from activessf.training.watching.looking import Seen
-from activessf.training.watching.probe import knn_predictions, linear_predictions, scores, split, thinned
+from activessf.training.watching.probe import knn_predictions, linear_predictions, thinned
 from activessf.training.watching.settings import Watch
 
 log = logging.getLogger(__name__)

@@ -2,19 +2,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from activessf.training.held_out import Split
 from activessf.training.watching.features import feature_std
-from activessf.training.watching.probe import (
-    Split,
-    knn_predictions,
-    linear_predictions,
-    scores,
-    split,
-    thinned,
-)
+from activessf.training.watching.probe import knn_predictions, linear_predictions, thinned
 
 RNG = np.random.default_rng(0)
 TARGETS = np.array([0] * 60 + [1] * 40 + [2] * 20)
@@ -76,55 +68,6 @@ def test_the_linear_probe_is_a_logistic_regression_on_standardised_features():
 def test_where_one_class_is_known_the_linear_probe_predicts_it():
     parts = Split(np.arange(60, 100), np.arange(0, 60))
     assert (linear_predictions(FEATURES, TARGETS, parts) == 1).all()
-
-
-def test_scores_by_hand():
-    truth, predictions = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 2])
-    accuracy, f1 = scores(predictions, truth)
-    assert accuracy == 0.5
-    assert f1 == pytest.approx((2 * 1 * (2 / 3) / (1 + 2 / 3) + 0) / 2)  # class 2 is none of the true ones
-
-
-# Who is held out
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=2, max_size=60),
-    st.sampled_from([0.1, 0.2, 0.33, 0.5]),
-    st.integers(0, 5),
-)
-def test_no_group_is_on_both_sides_and_every_row_on_one(rows, share, seed):
-    targets = np.array([target for target, _ in rows])
-    groups = ["" if group == 0 else f"patient {group}" for _, group in rows]
-    parts = split(targets, groups, share, seed)
-    if parts is None:
-        assert len(set(groups)) < 2 and "" not in groups or Counter(targets.tolist()).most_common(1)[0][1] < 2
-        return
-    assert sorted([*parts.known, *parts.held_out]) == list(range(len(rows)))
-    assert len(parts.known) and len(parts.held_out)
-    known = {groups[row] for row in parts.known} - {""}
-    assert known.isdisjoint(groups[row] for row in parts.held_out)
-    again = split(targets, groups, share, seed)
-    assert (again.held_out == parts.held_out).all()
-
-
-@pytest.mark.parametrize("groups", [[""] * 120, [f"slide {row // 4}" for row in range(120)]])
-def test_the_held_out_rows_have_the_classes_of_all(groups):
-    parts = split(TARGETS, groups, 0.2, 0)
-    assert Counter(TARGETS[parts.held_out].tolist()) == {0: 12, 1: 8, 2: 4}
-    other = split(TARGETS, groups, 0.2, 1)
-    assert (other.held_out != parts.held_out).any()
-
-
-def test_a_class_of_one_row_is_no_reason_for_a_warning(recwarn):
-    assert split(np.array([0, 0, 0, 0, 0, 1]), [""] * 6, 0.2, 0) is not None
-    assert not recwarn.list
-
-
-def test_nothing_is_held_out_of_one_group_or_of_classes_of_one_row():
-    assert split(TARGETS, ["patient"] * 120, 0.2, 0) is None
-    assert split(np.arange(5), [""] * 5, 0.2, 0) is None
-    assert split(np.zeros(0, np.int64), [], 0.2, 0) is None
 
 
 def test_thinning_out_leaves_rare_classes_whole():

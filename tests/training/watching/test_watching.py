@@ -20,10 +20,10 @@ from watched import NUM_CELLS, Blurred, Stopped, cells, pretrained, runner, stop
 
 from activessf.backbones.pooling import PooledTokens
 from activessf.data.datasets import ImageFiles
+from activessf.training.held_out import split
 from activessf.training.loggers import wandb_logger
 from activessf.training.watching.curves import draw_curves
 from activessf.training.watching.feature_probe import FeatureProbe, LabeledCells
-from activessf.training.watching.probe import split
 
 NUMBERS = ["knn_accuracy", "knn_f1", "linear_accuracy", "linear_f1", "feature_std"]
 
