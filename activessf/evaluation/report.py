@@ -6,23 +6,21 @@ import argparse
 import base64
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from tqdm import tqdm
 
 from activessf import __version__
 from activessf.errors import InputError
-from activessf.evaluation.comparisons import METRICS, baseline_of, compare
-from activessf.evaluation.figures import SERIES, class_distribution, confusion_matrices, pr_auc_by_class
+from activessf.evaluation.comparisons import METRICS, compare
+from activessf.evaluation.figures.section import FigureFile, section_figures
 from activessf.evaluation.formatting import format_table, markdown_table, markdown_text
 from activessf.evaluation.intervals import NUM_RESAMPLES
 from activessf.evaluation.latex import latex_table
-from activessf.evaluation.runs import Run, collect_runs, marked_classes, union_of_classes
-from activessf.evaluation.sections import Section, file_name, split_into_sections
+from activessf.evaluation.runs import Run, collect_runs, tested_counts
+from activessf.evaluation.sections import Section, split_into_sections
 from activessf.evaluation.tables.section import section_tables
 from activessf.evaluation.tables.table import METRIC_TITLES, Table
 from activessf.manifests import write_table, write_text
@@ -30,15 +28,6 @@ from activessf.templates import templates
 
 _OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
 _TEMPLATE = "report.html.jinja"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A written PNG file with its caption."""
-
-    path: Path
-    caption: str
-    wide: bool = False
 
 
 def write_report(
@@ -51,7 +40,7 @@ def write_report(
     """Write tables, figures and the page index.html on all runs below a folder.
 
     Every section (data, recipe, seed) has a folder with its tables (`section_tables`) as .csv, .md and .tex, and its
-    figures as .png. The page holds all of them and needs no other file.
+    figures as .png and .pdf. The page holds all of them and needs no other file.
 
     Args:
         runs_dir: Folder of run folders, searched recursively.
@@ -71,13 +60,13 @@ def write_report(
     lines, pages = [], []
     for section in tqdm(sections, desc="Writing the report", unit="section"):
         comparisons = compare(section.runs)
-        tables = section_tables(section.runs, comparisons, _class_counts(section.runs)[0], num_resamples)
+        tables = section_tables(section.runs, comparisons, tested_counts(section.runs)[0], num_resamples)
         folder = output_dir / section.name
         for table in tables:
             write_table(table.values, folder / f"{table.name}.csv")
             write_text(_markdown(table, section), folder / f"{table.name}.md")
             write_text(_latex(table, section), folder / f"{table.name}.tex")
-        figures = _figures(section, folder)
+        figures = section_figures(section, folder, runs_dir.parent / "stages")
         pages.append(_section_page(section, tables, figures))
         lines += [section.title, format_table(tables[0].text), *tables[0].notes, ""]
     page = output_dir / "index.html"
@@ -103,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m activessf.evaluation.report",
-        description="Write tables (CSV, Markdown, LaTeX), figures (PNG) and one self-contained page (index.html) on "
+        description="Write tables (CSV, Markdown, LaTeX), figures (PNG, PDF) and one self-contained page (index.html) on "
         "all runs so far. Runs of different data, recipe or seed get sections of their own. Folds that are not "
         "finished are left out and named, so it can be run at any time.",
     )
@@ -152,58 +141,7 @@ def _latex(table: Table, section: Section) -> str:
     return latex_table(table.text, table.best, caption, f"{section.name}-{table.name}", table.notes)
 
 
-def _figures(section: Section, folder: Path) -> list[Figure]:
-    classes = union_of_classes(section.runs)
-    rare, common = marked_classes(section.runs, "rare"), marked_classes(section.runs, "common")
-    figures = []
-
-    counts, folds = _class_counts(section.runs)
-    path = folder / "class_distribution.png"
-    class_distribution(counts, rare, common, path)
-    figures.append(Figure(path, f"Class distribution of the labeled cells (test cells of fold {_listed(folds)})."))
-
-    for number, runs in enumerate(_bar_groups(section.runs), start=1):
-        method = runs[0].method
-        path = folder / f"pr_auc_{file_name(method)}_{number}.png"
-        pr_auc_by_class(runs, classes, rare, common, path)
-        caption = "PR-AUC by class" + (" without pretraining" if method == "none" else f", {method}")
-        figures.append(Figure(path, f"{caption}. Rare classes on top, on a tinted ground."))
-
-    for runs in _confusion_groups(section.runs):
-        path = folder / f"confusion_{file_name(runs[-1].name)}.png"
-        confusion_matrices(runs, classes, path)
-        titles = " and ".join(run.title for run in runs)
-        caption = f"Confusion of {titles}, folds pooled: percent of the true class, and number of test cells."
-        figures.append(Figure(path, caption, wide=len(runs) > 1))
-    return figures
-
-
-def _class_counts(runs: Sequence[Run]) -> tuple[dict[str, int], list[int]]:
-    """Test cells of each class over the folds that any run has finished, and these folds."""
-    folds = {fold: result for run in runs for fold, result in run.folds.items()}
-    labels = pd.concat([result.predictions["label"] for result in folds.values()])
-    return {name: int((labels == name).sum()) for name in union_of_classes(runs)}, sorted(folds)
-
-
-def _bar_groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs of each method, as many as there are colours at a time, each time with the first (the baseline)."""
-    groups = []
-    for method in dict.fromkeys(run.method for run in runs):
-        first, *others = [run for run in runs if run.method == method]
-        size = len(SERIES) - 1
-        groups += [[first, *others[start : start + size]] for start in range(0, max(len(others), 1), size)]
-    return groups
-
-
-def _confusion_groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Each ActiveSSF run beside its baseline; every other run alone."""
-    baselines = {run.name: baseline_of(run, runs) for run in runs if run.selection == "activessf"}
-    pairs = [[baseline, run] for run in runs if (baseline := baselines.get(run.name)) is not None]
-    shown = {run.name for pair in pairs for run in pair}
-    return pairs + [[run] for run in runs if run.name not in shown]
-
-
-def _section_page(section: Section, tables: Sequence[Table], figures: Sequence[Figure]) -> dict[str, Any]:
+def _section_page(section: Section, tables: Sequence[Table], figures: Sequence[FigureFile]) -> dict[str, Any]:
     """What the template needs of a section: text only, and images as base64."""
     return {
         "id": section.name,
@@ -270,10 +208,6 @@ def _page(sections: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
     environment = templates(Path(__file__).parent)
     made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return environment.get_template(_TEMPLATE).render(sections=sections, notes=notes, made=made, version=__version__)
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
 
 
 if __name__ == "__main__":

@@ -157,6 +157,14 @@ def marked_classes(runs: Iterable[Run], mark: str) -> set[str]:
     return {name for run in runs for result in run.folds.values() for name in result.details.get(mark) or []}
 
 
+def tested_counts(runs: Iterable[Run]) -> tuple[dict[str, int], list[int]]:
+    """Test cells of each class over the folds that any run has finished, and these folds."""
+    runs = list(runs)
+    folds = {fold: result for run in runs for fold, result in run.folds.items()}
+    labels = pd.concat([result.predictions["label"] for result in folds.values()])
+    return {name: int((labels == name).sum()) for name in union_of_classes(runs)}, sorted(folds)
+
+
 def _fold_folders(folder: Path) -> tuple[dict[str, dict[int, Path]], list[str]]:
     """Folder of each fold of each run name; folders without run.json are left out with a note."""
     found: dict[str, dict[int, Path]] = defaultdict(dict)

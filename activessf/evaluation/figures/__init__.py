@@ -1,0 +1,1 @@
+"""Figures of a report, one a module; each is written as PNG and as PDF."""
