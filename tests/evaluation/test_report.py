@@ -52,7 +52,11 @@ def test_a_section_has_its_tables_figures_and_place_on_the_page(write_run: Write
     lines = write_report(tmp_path / "runs", tmp_path / "report")
     files = {path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*.*")}
     tables = {f"demo-quick-seed0/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")}
-    figures = {f"demo-quick-seed0/{name}.png" for name in ("class_distribution", "confusion_mae-1", "pr_auc_mae_1")}
+    figures = {
+        f"demo-quick-seed0/{name}.{suffix}"
+        for name in ("class_distribution", "comparison_mae-1", "pr_curves_mae-1")
+        for suffix in ("png", "pdf")
+    }
     assert files == tables | figures | {"index.html"}
     assert lines[0] == "demo, recipe quick, seed 0" and "mae + activessf" in lines[1]
     assert lines[-1] == f"Report: {tmp_path / 'report' / 'index.html'}"
