@@ -22,7 +22,7 @@ from PIL import Image
 
 from activessf.artifacts import INPUTS_FILE, fingerprint
 from activessf.data.augmentations import resize
-from activessf.data.images import crop, read_image
+from activessf.data.images import read_image
 from activessf.data.slide_files import open_slide
 from activessf.errors import InputError
 from activessf.evaluation.figures.style import shortened
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Draw the pipeline on fields of the data, from the newest run of train.py that fits, as PNG and PDF."
+        description="Draw the pipeline on fields of the data, from the newest run that fits, as PNG and PDF."
     )
     outputs, picture = _REPOSITORY / "outputs", _REPOSITORY / "docs" / "pipeline.png"
     parser.add_argument(
@@ -250,7 +250,8 @@ def _selection(stages: Path, pretraining: Mapping[str, Any], fold: int) -> Path 
 
 def _roots(run: Path, output_dir: Path) -> list[Path]:
     """Where the slides may be: as configured, or the demo's folders."""
-    root = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))["data"].get("root")  # type: ignore[index, call-overload]
+    config = run / "config.yaml"
+    root = OmegaConf.load(config).data.get("root") if config.is_file() else None
     return [Path(root)] if root else sorted(output_dir.glob("data/*"))
 
 
@@ -261,7 +262,8 @@ def _slides(roots: Sequence[Path], regions: Path) -> Path:
     for root in roots:
         if (root / first["image"]).is_file():
             slide = read_image(root / first["image"])
-            if np.array_equal(crop(slide, *(int(first[side]) for side in BOX)), pixels):
+            x, y, width, height = (int(first[side]) for side in BOX)
+            if np.array_equal(slide[y : y + height, x : x + width], pixels):
                 return root
     raise InputError(
         f"The slides that {regions.name} was found in are not below {', '.join(map(str, roots)) or 'data'}; name their "
@@ -483,9 +485,7 @@ def _draw_test(card: Card, results: Results) -> None:
     card.text(card.inner / 2, _BODY + height + 4, "predicted classes in a test slide; dashed: wrong", 16, ha="center")
     metrics = read_json(results.run / "metrics.json")
     _draw_scores(card, metrics, results.details, _BODY + height + 34)
-    _footer(
-        card, f"PR-AUC {metrics['pr_auc']:.1%}", f"fold {results.details['fold']}: {metrics['cells']} test cells"
-    )
+    _footer(card, f"PR-AUC {metrics['pr_auc']:.1%}", f"fold {results.details['fold']}: {metrics['cells']} test cells")
 
 
 def _draw_scores(card: Card, metrics: Mapping[str, Any], details: Mapping[str, Any], top: float) -> None:

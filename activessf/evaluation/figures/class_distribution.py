@@ -14,6 +14,7 @@ from activessf.regions.quality.drawing import Picture
 
 _KINDS = {"common": BLUE, "other": GREY, "rare": RARE}
 _LOGARITHMIC_FROM = 100  # ratio of the greatest to the least count
+_LEAST = 0.7  # where a logarithmic axis begins
 # Inches.
 _WIDTH = 4.2  # of the bars
 _ROW, _BARE_ROW = 0.56, 0.3  # with crops and without
@@ -69,14 +70,17 @@ def distribution_panel(axes: Axes, counts: Sequence[int], kinds: Sequence[str]) 
         counts: Labeled cells of each class.
         kinds: `rare`, `common` or `other` of each class.
     """
-    bars = axes.barh(range(len(counts)), counts, 0.7, color=[_KINDS[kind] for kind in kinds])
+    axes.barh(range(len(counts)), counts, 0.7, color=[_KINDS[kind] for kind in kinds])
     total = sum(counts)
-    axes.bar_label(bars, [f"{count:,} ({count / total:.1%})" for count in counts], padding=3, fontsize=8)
+    for row, count in enumerate(counts):
+        text = f"{count:,} ({count / total:.1%})"
+        place = max(count, _LEAST), row  # a logarithmic axis has no 0
+        axes.annotate(text, place, (3, 0), textcoords="offset points", va="center", fontsize=8)
     _set_rows(axes, len(counts))
     logarithmic = max(counts) >= _LOGARITHMIC_FROM * max(1, min(counts))
     if logarithmic:
         axes.set_xscale("log")
-        axes.set_xlim(0.7, max(counts) ** 1.35)
+        axes.set_xlim(_LEAST, max(counts) ** 1.35)
     else:
         axes.set_xlim(0, 1.35 * max(counts))  # numbers stand beside the bars
     axes.set_xlabel(f"labeled cells, {'logarithmic' if logarithmic else 'linear'} axis; {total:,} in all")

@@ -61,4 +61,7 @@ def comparison(
 
 
 def _folds(run: Run) -> str:
-    return f"fold{'s' if len(run.folds) > 1 else ''} {', '.join(map(str, run.folds))}"
+    numbers = list(run.folds)
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"folds {numbers[0]} to {numbers[-1]}"
+    return f"fold{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

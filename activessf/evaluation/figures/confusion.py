@@ -45,11 +45,13 @@ def confusion_panel(axes: Axes, counts: NDArray[np.int_], labels: Sequence[str],
         colour = "white" if share > 0.55 else "black"
         text = f"{share:.0%}\n{counts[row, column]}"
         axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+    for row in np.flatnonzero(totals == 0):
+        axes.text((len(labels) - 1) / 2, row, "no test cell", ha="center", va="center", fontsize=6.5, color="#666666")
     if max(map(width_of, labels)) > _LONG_NAME:
         axes.set_xticks(range(len(labels)), labels, rotation=90)
     else:
         axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(labels)), labels if rows_named else [])
+    axes.set_yticks(range(len(labels)), labels if rows_named else [""] * len(labels))
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class" if rows_named else "")
     axes.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)

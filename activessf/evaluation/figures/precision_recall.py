@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,7 +24,8 @@ FloatArray = NDArray[np.float64]
 
 _LINES = ("--", "-")  # of the baseline and the run, which differ by more than their colour
 _COLUMNS = 4
-_CHANCE = {"color": "#444444", "linewidth": 0.8, "linestyle": ":"}
+_TICKS, _PERCENT = (0, 0.5, 1), ("0", "50", "100")
+_CHANCE: Mapping[str, Any] = {"color": "#444444", "linewidth": 0.8, "linestyle": ":"}
 _PANEL = 2.35, 2.15  # inches
 
 
@@ -95,8 +96,8 @@ def pr_curves(
             axes.set_axis_off()
         for axes in panels[max(0, len(classes) - num_columns) : len(classes)]:
             axes.tick_params(labelbottom=True)
-        figure.supxlabel("recall", fontsize=9)
-        figure.supylabel("precision", fontsize=9)
+        figure.supxlabel("recall (%)", fontsize=9)
+        figure.supylabel("precision (%)", fontsize=9)
         handles, titles = _key(runs, int(width / 0.15))
         figure.legend(handles, titles, loc="outside upper left", ncols=2, frameon=False)
 
@@ -132,7 +133,8 @@ def pr_panel(axes: Axes, runs: Sequence[Run], name: str, label: str) -> None:
         axes.axhline(float(np.mean(shares)), **_CHANCE)
     else:
         axes.text(0.5, 0.5, "no test cell", ha="center", va="center", fontsize=8)
-    axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=_TICKS, yticks=_TICKS)
+    axes.set(xticklabels=_PERCENT, yticklabels=_PERCENT)
     axes.grid(color="#EEEEEE", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(
@@ -152,9 +154,9 @@ def _of_class(run: Run, name: str) -> list[tuple[NDArray[np.bool_], FloatArray]]
     return found
 
 
-def _step(axes: Axes, curve: Curve, **style: object) -> Line2D:
+def _step(axes: Axes, curve: Curve, **style: Any) -> Line2D:
     x, y = np.r_[0.0, curve.recall], np.r_[curve.precision[:1], curve.precision]
-    return axes.step(x, y, where="pre", **style)[0]  # type: ignore[arg-type]
+    return axes.step(x, y, where="pre", **style)[0]
 
 
 def _average_precision(scores: Sequence[float]) -> str:
@@ -170,4 +172,4 @@ def _key(runs: Sequence[Run], letters: int) -> tuple[list[Line2D | Patch], list[
     if max(len(run.folds) for run in runs) > 1:
         handles.append(Patch(color="#888888", alpha=0.3))
         titles.append("one sample sd over folds; faint: each fold")
-    return [*handles, Line2D([], [], **_CHANCE)], [*titles, "chance: share of the class"]  # type: ignore[arg-type]
+    return [*handles, Line2D([], [], **_CHANCE)], [*titles, "chance: share of the class"]

@@ -12,7 +12,6 @@ from activessf.artifacts import readable
 from activessf.data.cells import CELLS_FILE
 from activessf.data.images import read_image
 from activessf.evaluation.runs import Run
-
 from activessf.regions.quality.drawing import UNREADABLE, Picture, resized
 
 _SIDE = 160  # px, the most that is kept of a crop
@@ -31,9 +30,7 @@ def cells_folder(runs: Iterable[Run], stages: Path) -> Path | None:
     return next((folder for folder in folders if (folder / CELLS_FILE).is_file()), None)
 
 
-def draw_samples(
-    cells: pd.DataFrame, folder: Path, number: int, rng: np.random.Generator
-) -> dict[str, list[Picture]]:
+def draw_samples(cells: pd.DataFrame, folder: Path, number: int, rng: np.random.Generator) -> dict[str, list[Picture]]:
     """Crops of some cells of each class, drawn at random, by turns from its groups, or images where there are none.
 
     Args:

@@ -62,8 +62,8 @@ def section_figures(section: Section, folder: Path, stages: Path) -> list[Figure
         path = folder / f"pr_curves_{file_name(runs[-1].name)}.png"
         pr_curves(runs, classes, rare, common, path)
         caption = (
-            f"{titles}: precision against recall by class, rare classes first. A strong line is the mean over folds of the "
-            "precision at each recall, so its area is the mean AP, which is the tables' PR-AUC."
+            f"{titles}: precision against recall by class, rare classes first. A strong line is the mean over "
+            "folds of the precision at each recall, so its area is the mean AP, which is the tables' PR-AUC."
         )
         figures.append(FigureFile(path, caption, wide=True))
     for number, runs in enumerate(bar_groups(section.runs), start=1):
@@ -107,8 +107,8 @@ def _distribution(
         labels, folds = _test_labels(section.runs)
         samples = {}
         caption = (
-            f"Labeled cells by class: the test cells of fold {', '.join(map(str, folds))}, since the crops that the runs "
-            "name are not on this disk."
+            f"Labeled cells by class: the test cells of fold {', '.join(map(str, folds))}, since the crops "
+            "that the runs name are not on this disk."
         )
     else:
         cells = read_table(folder / CELLS_FILE, [*CELLS, "crop"])

@@ -7,6 +7,7 @@ import textwrap
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from unicodedata import east_asian_width
 
@@ -24,7 +25,7 @@ SKY, PURPLE, VERMILLION = "#56B4E9", "#CC79A7", "#D55E00"
 SERIES = (GREY, BLUE, ORANGE, GREEN, SKY, PURPLE, VERMILLION)  # of runs, the baseline first
 RARE = VERMILLION
 
-_LONGEST = 28  # letters of a class name
+_LONGEST = 20  # letters of a class name
 # Fonts that know Chinese, Japanese and Korean class names, where a machine has one of them.
 _FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Microsoft YaHei", "PingFang SC")
 _MISSING_GLYPH = re.compile(r"Glyph (\d+) .*missing from")
@@ -51,7 +52,7 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
         "text.parse_math": False,
         "pdf.fonttype": 42,
     }
-    with matplotlib.rc_context(settings), _missing_letters_told_once(path):
+    with matplotlib.rc_context(settings), _missing_letters_told_once():
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         for kind, metadata in (("png", None), ("pdf", {"CreationDate": None})):
@@ -100,7 +101,7 @@ def width_of(text: str) -> int:
 
 
 @contextmanager
-def _missing_letters_told_once(path: Path) -> Iterator[None]:
+def _missing_letters_told_once() -> Iterator[None]:
     """One warning in place of one for each letter that no font has."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -112,8 +113,14 @@ def _missing_letters_told_once(path: Path) -> Iterator[None]:
         else:
             warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
     if missing:
-        warnings.warn(
-            f"No font on this machine has the letters {''.join(sorted(missing))} of names in {path.name}; they are drawn "
-            "as boxes. Install one that does, such as Noto Sans CJK, and write the report again.",
-            stacklevel=3,
-        )
+        _tell_missing("".join(sorted(missing)))
+
+
+@cache
+def _tell_missing(letters: str) -> None:
+    """Say it once: every figure has the names."""
+    warnings.warn(
+        f"No font on this machine has the letters {letters} of class names or titles; figures show boxes in their "
+        "place. Install a font that has them, such as Noto Sans CJK, and write the report again.",
+        stacklevel=2,
+    )

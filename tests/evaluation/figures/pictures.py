@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 
 
-
 def assert_is_drawn(path: Path) -> None:
     """A PNG with something on white ground, and a PDF beside it that a reader can find its objects and letters in."""
     image = cv2.imread(str(path))
@@ -18,5 +17,3 @@ def assert_is_drawn(path: Path) -> None:
     assert pdf[table : table + 4] == b"xref"
     assert b"/FontFile2" in pdf and b"/Type3" not in pdf
     assert not list(path.parent.glob(".*"))
-
-

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
@@ -41,6 +41,7 @@ def naive_precision(is_class: np.ndarray, scores: np.ndarray, recall: float) -> 
     raise AssertionError
 
 
+@settings(deadline=None, max_examples=60)
 @given(FOLDS)
 def test_the_area_of_a_curve_is_the_average_precision(cells: list[tuple[bool, int]]) -> None:
     is_class, scores = arrays(cells)
@@ -50,6 +51,7 @@ def test_the_area_of_a_curve_is_the_average_precision(cells: list[tuple[bool, in
     assert drawn == pytest.approx(average_precision_score(is_class, scores))
 
 
+@settings(deadline=None, max_examples=60)
 @given(FOLDS, st.integers(1, 100))
 def test_precision_is_that_of_the_highest_threshold_that_reaches_a_recall(cells: list, percent: int) -> None:
     is_class, scores = arrays(cells)
@@ -60,6 +62,7 @@ def test_precision_is_that_of_the_highest_threshold_that_reaches_a_recall(cells:
     assert found == pytest.approx(naive_precision(is_class, scores, recall))
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(FOLDS, min_size=1, max_size=5))
 def test_the_area_of_the_mean_is_the_mean_average_precision(folds: list[list[tuple[bool, int]]]) -> None:
     mean, deviation = mean_curve([pr_curve(*arrays(cells)) for cells in folds])
