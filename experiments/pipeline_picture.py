@@ -45,7 +45,7 @@ _BODY, _FOOTER = 108, 608  # top edges
 _SMALL, _TITLE, _NUMBER = 19.5, 25, 31  # sizes of type
 _INK, _FAINT, _LINE, _GROUND = "#22223B", "#5F6177", "#D9DAE5", "#F4F4FA"
 _ACCENT, _KEPT, _DROPPED, _RARE = "#5B3FA0", "#009E73", "#B4B6C3", "#D55E00"
-_LONGEST_NAME = 9  # letters of a class
+_LONGEST_NAME = 12  # letters of a class
 
 # Width, stages, title and where in the paper; with the gaps and margins they fill the picture's width.
 _CARDS = (
@@ -482,7 +482,7 @@ def _draw_test(card: Card, results: Results) -> None:
         x, y = row.x + row.width / 2, row.y + row.height / 2
         axes.text(x, y, text, ha="center", va="center", fontsize=_points(14), color=colour, bbox=badge)
     axes.set(xlim=(0, slide.shape[1]), ylim=(slide.shape[0], 0))
-    card.text(card.inner / 2, _BODY + height + 4, "predicted classes in a test slide; dashed: wrong", 16, ha="center")
+    card.text(card.inner / 2, _BODY + height + 4, "predicted classes of a test slide; dashed: wrong", 15, ha="center")
     metrics = read_json(results.run / "metrics.json")
     _draw_scores(card, metrics, results.details, _BODY + height + 34)
     _footer(card, f"PR-AUC {metrics['pr_auc']:.1%}", f"fold {results.details['fold']}: {metrics['cells']} test cells")
@@ -515,7 +515,7 @@ def _draw_scores(card: Card, metrics: Mapping[str, Any], details: Mapping[str, A
 def _field(results: Results, name: str, regions: pd.DataFrame) -> Field:
     inputs = read_json(results.regions / INPUTS_FILE)
     settings = inputs["overrides"].get(name, inputs["filter"])
-    region_filter = RegionFilter(**{key: value for key, value in settings.items() if key != "_target_"})
+    region_filter = RegionFilter(**{key: value for key, value in settings.items() if not key.startswith("_")})
     with open_slide(results.slides / name) as slide:
         if not slide.in_memory:
             raise InputError(f"{name} is a whole slide; name a smaller one with --field.")

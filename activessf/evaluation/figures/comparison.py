@@ -39,7 +39,7 @@ def comparison(
     width, top = max(6.5, side * len(runs) + names + 1.4), side + names + 0.9
     letters = iter("abc")
     with drawing(path, width, top + _BARS + 0.4 * names) as figure:
-        upper, lower = figure.subfigures(2, 1, height_ratios=(top, _BARS + 0.4 * names))
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(top, _BARS + 0.4 * names))[:, 0]
         panels = upper.subplots(1, len(runs), squeeze=False)[0]
         for column, (run, axes) in enumerate(zip(runs, panels, strict=True)):
             image = confusion_panel(axes, confusion_counts(run, classes), labels, rows_named=column == 0)

@@ -45,7 +45,7 @@ def confusion_panel(axes: Axes, counts: NDArray[np.int_], labels: Sequence[str],
         colour = "white" if share > 0.55 else "black"
         text = f"{share:.0%}\n{counts[row, column]}"
         axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
-    for row in np.flatnonzero(totals == 0):
+    for row in np.flatnonzero(totals == 0).tolist():
         axes.text((len(labels) - 1) / 2, row, "no test cell", ha="center", va="center", fontsize=6.5, color="#666666")
     if max(map(width_of, labels)) > _LONG_NAME:
         axes.set_xticks(range(len(labels)), labels, rotation=90)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +22,10 @@ from activessf.manifests import PROBABILITY_PREFIX
 
 FloatArray = NDArray[np.float64]
 
-_LINES = ("--", "-")  # of the baseline and the run, which differ by more than their colour
+_LINES: tuple[Literal["--", "-"], ...] = (
+    "--",
+    "-",
+)  # of the baseline and the run, which differ by more than their colour
 _COLUMNS = 4
 _TICKS, _PERCENT = (0, 0.5, 1), ("0", "50", "100")
 _CHANCE: Mapping[str, Any] = {"color": "#444444", "linewidth": 0.8, "linestyle": ":"}

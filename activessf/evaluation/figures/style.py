@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unicodedata import east_asian_width
 
 import matplotlib
@@ -44,7 +45,7 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
         height: Inches.
     """
     known = set(font_manager.get_font_names())
-    settings = {
+    settings: Any = {
         "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in known)],
         "font.size": 9,
         "axes.spines.top": False,
