@@ -30,7 +30,7 @@ from activessf.evaluation.metrics import read_predictions
 from activessf.manifests import BOX, PROTOTYPES, REGIONS, SELECTION, read_json, read_table, replacing
 from activessf.regions.filtering import RegionFilter, Steps
 from activessf.selection.stage import PROTOTYPES_FILE, SELECTION_FILE, selected_crops
-from activessf.training.watching.reconstructions import COLUMNS, FOLDER
+from activessf.training.watching.reconstructions import COLUMNS
 
 Pixels = NDArray[np.uint8]
 
@@ -433,7 +433,7 @@ def _draw_crops(card: Card, results: Results, members: pd.DataFrame, top: float)
 
 def _draw_pretraining(card: Card, results: Results, selection: pd.DataFrame) -> None:
     """What the method sees and makes of three images at the end, or three kept regions where it predicts no pixels."""
-    grids = sorted((results.pretraining / FOLDER).glob("step_*.png"))
+    grids = sorted(results.pretraining.glob("reconstructions/step_*.png"))
     kept = selection.loc[selection["selected"] == 1, "crop"].to_list()
     size = (card.inner - 2 * 8) / 3
     if grids:

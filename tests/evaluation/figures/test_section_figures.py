@@ -7,6 +7,7 @@ import pytest
 from pictures import assert_is_drawn
 
 from activessf.data.images import write_png
+from activessf.evaluation.figures import section
 from activessf.evaluation.figures.section import bar_groups, pairs, section_figures
 from activessf.evaluation.runs import collect_runs
 from activessf.evaluation.sections import Section, split_into_sections
@@ -55,7 +56,7 @@ def test_without_crops_the_distribution_is_that_of_the_test_cells_and_says_so(
 
 
 def test_the_distribution_is_that_of_all_labeled_cells_where_they_are_there(
-    write_run: WriteRun, tmp_path: Path, recwarn: pytest.WarningsRecorder
+    write_run: WriteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_runs(write_run, "activessf")
     folder = tmp_path / "stages" / "cells" / CELLS
@@ -67,8 +68,13 @@ def test_the_distribution_is_that_of_all_labeled_cells_where_they_are_there(
     for crop in cells["crop"]:
         write_png(rng.integers(0, 256, (9, 9, 3), np.uint8), folder / crop)
     cells.to_csv(folder / "cells.csv", index=False)
-    bare = section_figures(section_of(tmp_path), tmp_path / "bare", tmp_path / "none")[0]
+    drawn = []
+    for name in ("class_distribution", "comparison", "pr_curves"):
+        monkeypatch.setattr(section, name, lambda *given, name=name: drawn.append((name, given)))
     figure = section_figures(section_of(tmp_path), tmp_path / "report", tmp_path / "stages")[0]
-    assert_is_drawn(figure.path)
+    name, (counts, samples, rare, common, path) = drawn[0]
+    assert name == "class_distribution" and path == figure.path
+    assert counts == {"a": 40, "b": 3, "\u7d30\u80de$": 0}
+    assert {label: len(crops) for label, crops in samples.items()} == {"a": 6, "b": 3}
+    assert (rare, common) == ({"b"}, {"a"})
     assert figure.caption.startswith("All labeled cells")
-    assert figure.path.read_bytes() != bare.path.read_bytes()
