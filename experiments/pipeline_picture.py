@@ -408,9 +408,11 @@ def _draw_decisions(card: Card, field: Field, top: float, size: float) -> None:
     axes = card.image(field.shown(field.pixels), 0, top, size, size)
     inside = field.regions["x"] + field.regions["width"] / 2
     shown = field.regions[(inside >= field.left) & (inside < field.left + field.side)].sort_values(["y", "x"])
-    for number, row in enumerate(shown.head(7).itertuples(), start=1):
+    for number, row in enumerate(shown.itertuples(), start=1):
         colour, line = (_KEPT, "-") if row.selected else (_INK, "--")
         axes.add_patch(_frame(row.x - field.left, row.y, row.width, row.height, colour, 3, linestyle=line))
+        if number > 7:
+            continue  # no room beside the field
         place = max(0, row.x - field.left) + 0.02 * field.side, max(0, row.y) + 0.02 * field.side
         badge = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
         axes.text(*place, str(number), va="top", fontsize=_points(16), color=colour, bbox=badge)
@@ -477,7 +479,7 @@ def _draw_test(card: Card, results: Results) -> None:
         right = row.label == row.predicted
         colour = _KEPT if right else _RARE
         axes.add_patch(_frame(row.x, row.y, row.width, row.height, colour, 3, linestyle="-" if right else "--"))
-        text = shortened(row.predicted, 14) if right else f"not {shortened(row.predicted, 10)}"
+        text = shortened(row.predicted, 14)
         badge = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
         x, y = row.x + row.width / 2, row.y + row.height / 2
         axes.text(x, y, text, ha="center", va="center", fontsize=_points(14), color=colour, bbox=badge)
