@@ -92,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m activessf.evaluation.report",
-        description="Write tables (CSV, Markdown, LaTeX), figures (PNG, PDF) and one self-contained page (index.html) on "
-        "all runs so far. Runs of different data, recipe or seed get sections of their own. Folds that are not "
+        description="Write tables (CSV, Markdown, LaTeX), figures (PNG, PDF) and one self-contained page (index.html) "
+        "on all runs so far. Runs of different data, recipe or seed get sections of their own. Folds that are not "
         "finished are left out and named, so it can be run at any time.",
     )
     parser.add_argument(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from activessf.data.cells import CELLS_FILE
 from activessf.evaluation.comparisons import baseline_of
@@ -17,7 +16,7 @@ from activessf.evaluation.figures.comparison import comparison
 from activessf.evaluation.figures.precision_recall import pr_curves
 from activessf.evaluation.figures.samples import cells_folder, draw_samples
 from activessf.evaluation.figures.style import SERIES
-from activessf.evaluation.runs import Run, marked_classes, union_of_classes
+from activessf.evaluation.runs import Run, marked_classes, tested_counts, union_of_classes
 from activessf.evaluation.sections import Section, file_name
 from activessf.manifests import CELLS, read_table
 
@@ -102,9 +101,8 @@ def _distribution(
 ) -> FigureFile:
     """The labeled cells as they stand on this disk, else as far as the test folds show them."""
     folder = cells_folder(section.runs, stages)
-    classes = union_of_classes(section.runs)
     if folder is None:
-        labels, folds = _test_labels(section.runs)
+        counts, folds = tested_counts(section.runs)
         samples = {}
         caption = (
             f"Labeled cells by class: the test cells of fold {', '.join(map(str, folds))}, since the crops "
@@ -112,15 +110,8 @@ def _distribution(
         )
     else:
         cells = read_table(folder / CELLS_FILE, [*CELLS, "crop"])
-        labels = cells["label"]
+        counts = {name: int((cells["label"] == name).sum()) for name in union_of_classes(section.runs)}
         samples = draw_samples(cells, folder, _NUM_SAMPLES, np.random.default_rng(0))
         caption = "All labeled cells by class, with crops drawn at random, by turns from every group or image."
-    counts = {name: int((labels == name).sum()) for name in classes}
     class_distribution(counts, samples, rare, common, path)
     return FigureFile(path, caption)
-
-
-def _test_labels(runs: Sequence[Run]) -> tuple[pd.Series[str], list[int]]:
-    """Labels of the test cells of the folds that any run has finished, and these folds."""
-    folds = {fold: result for run in runs for fold, result in run.folds.items()}
-    return pd.concat([result.predictions["label"] for result in folds.values()]), sorted(folds)
