@@ -21,6 +21,7 @@ _GROUPS = {
     "selection": "Selection",
     "loss": "Loss",
     "sampler": "Sampler",
+    "evaluation": "Evaluation",
 }
 
 
