@@ -30,7 +30,7 @@ from activessf.manifests import read_json, write_json, write_text
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.preparation import VERSIONS, Preparation
 from activessf.pretrained import check_hub, existing_checkpoint
-from activessf.provenance import now, provenance
+from activessf.provenance import device, now, provenance
 from activessf.regions.quality.page import PAGE
 from activessf.selection.audit.page import PAGE as AUDIT_PAGE
 from activessf.selection.stage import selected_crops
@@ -315,13 +315,27 @@ class Pipeline:
             "rare": list(self.prepared.source.rare),
             "common": list(self.prepared.source.common),
             "pretraining": None if pretrained is None else pretrained.name,
+            "stages": self._stages,
+            "folds_given": bool((self.prepared.source.cells["split"] != "").any()),
             "pretraining_images": summary.get("images"),
             "pretraining_steps": summary.get("steps"),
             "classification": classification,
             "started": started,
             "seconds": {**seconds, "pretraining": summary.get("seconds")},
+            "device": device(self.config.trainer.accelerator),
             **record,
         }
+
+    @property
+    def _stages(self) -> dict[str, str]:
+        """The results below `stages` that the run rests on, by stage: reports find crops and pages by them."""
+        prepared = self.prepared
+        results = {"cells": prepared.cells, "folds": prepared.folds}
+        if self.config.ssl_method.method is not None:
+            results["pretraining"] = self.pretraining
+            if prepared.strategy is not None:
+                results |= {"regions": prepared.regions, "selection": prepared.selection}
+        return {stage: result.name for stage, result in results.items()}
 
     # What several stages need
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 
 from activessf import __version__
@@ -57,6 +58,14 @@ def git_revision() -> str | None:
         return commit + ("+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def device(accelerator: str) -> str:
+    """The device that a Trainer with this accelerator works on, as people call it: a GPU's name, or the CPU's cores."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU with {cores} core{'' if cores == 1 else 's'}"
 
 
 def now() -> str:

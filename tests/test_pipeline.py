@@ -59,6 +59,18 @@ def test_a_run_folder_holds_what_the_design_says(run):
     assert (run / "config.yaml").is_file() and (run / "history" / "metrics.csv").is_file()
 
 
+def test_a_run_records_the_stage_results_that_it_rests_on(run, outputs, demo):
+    record = json.loads((run / "run.json").read_text())
+    assert set(record["stages"]) == {"cells", "folds", "regions", "selection", "pretraining"}
+    for stage, name in record["stages"].items():
+        inputs = json.loads((outputs / "stages" / stage / name / "inputs.json").read_text())
+        assert stage != "selection" or (inputs["fold"], inputs["regions"]) == (0, record["stages"]["regions"])
+    assert record["stages"]["pretraining"] == record["pretraining"] and record["device"].startswith("CPU with ")
+    assert record["folds_given"] is bool((pd.read_csv(demo / "cells.csv").get("split", pd.Series()).notna()).any())
+    supervised = pipeline.train(configure(outputs, *on(demo), "ssl=none", "fold=0"))
+    assert set(json.loads((supervised / "run.json").read_text())["stages"]) == {"cells", "folds"}
+
+
 def test_metrics_equal_a_recomputation_from_the_predictions(run):
     written = json.loads((run / "metrics.json").read_text())
     for name, value in naive_metrics(run).items():
@@ -280,8 +292,10 @@ def test_a_supervised_run_does_not_depend_on_the_selection(outputs, demo):
 def test_the_report_gathers_the_runs(run, outputs, tmp_path, demo):
     pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=none", "fold=0"))
     write_report(outputs / "runs", tmp_path / "report")
-    page = (tmp_path / "report" / "index.html").read_text()
-    assert "activessf" in page and "HL-MK" in page
+    (page,) = (tmp_path / "report").glob("*/index.html")
+    text = page.read_text()
+    assert "activessf" in text and "HL-MK" in text
+    assert "are not on this disk" not in text and '"pictures": [],' not in text
     (overall,) = (tmp_path / "report").rglob("overall.csv")
     assert len(pd.read_csv(overall)) >= 2
 

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from activessf import __version__
 from activessf.errors import InputError
-from activessf.evaluation.comparisons import METRICS, compare
-from activessf.evaluation.figures.section import FigureFile, section_figures
+from activessf.evaluation.comparisons import compare
+from activessf.evaluation.figures.section import section_figures
 from activessf.evaluation.formatting import format_table, markdown_table, markdown_text
 from activessf.evaluation.intervals import NUM_RESAMPLES
 from activessf.evaluation.latex import latex_table
+from activessf.evaluation.page.opened import Limits
+from activessf.evaluation.page.page import PAGE, write_index, write_section_page
 from activessf.evaluation.runs import Run, collect_runs, tested_counts
 from activessf.evaluation.sections import Section, split_into_sections
 from activessf.evaluation.tables.section import section_tables
-from activessf.evaluation.tables.table import METRIC_TITLES, Table
+from activessf.evaluation.tables.table import Table
+from activessf.evaluation.unfinished import unfinished_folds
 from activessf.manifests import write_table, write_text
-from activessf.templates import templates
 
 _OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
-_TEMPLATE = "report.html.jinja"
+_LIMITS = Limits()
 
 
 def write_report(
@@ -36,11 +34,13 @@ def write_report(
     data: str | None = None,
     recipe: str | None = None,
     num_resamples: int = NUM_RESAMPLES,
+    limits: Limits = _LIMITS,
 ) -> list[str]:
-    """Write tables, figures and the page index.html on all runs below a folder.
+    """Write tables, figures and pages on all runs below a folder.
 
-    Every section (data, recipe, seed) has a folder with its tables (`section_tables`) as .csv, .md and .tex, and its
-    figures as .png and .pdf. The page holds all of them and needs no other file.
+    Every section (data, recipe, seed) has a folder with its tables (`section_tables`) as .csv, .md and .tex, its
+    figures as .png and .pdf, confident_mistakes.csv, and the page index.html, which needs no other file. The page
+    index.html above them leads to those of the sections.
 
     Args:
         runs_dir: Folder of run folders, searched recursively.
@@ -48,14 +48,18 @@ def write_report(
         data: Only runs on this option of the group data.
         recipe: Only runs with this option of the group recipe.
         num_resamples: Number of bootstrap resamples that intervals rest on.
+        limits: How much of the cells a page holds.
 
     Returns:
-        Lines for the terminal: the overall table of each section with its notes, and where the page is.
+        Lines for the terminal: the overall table of each section with its notes, and where the pages are.
 
     Raises:
         InputError: There is no finished run, or a file of a run can't be used.
     """
     found, notes = collect_runs(runs_dir)
+    begun = unfinished_folds(runs_dir)
+    known = {run.name for run in found}
+    notes += [f"{item.run}, fold {item.fold}: {item.state}." for item in begun if item.run not in known]
     sections = split_into_sections(_chosen(found, data, recipe))
     lines, pages = [], []
     for section in tqdm(sections, desc="Writing the report", unit="section"):
@@ -66,19 +70,21 @@ def write_report(
             write_table(table.values, folder / f"{table.name}.csv")
             write_text(_markdown(table, section), folder / f"{table.name}.md")
             write_text(_latex(table, section), folder / f"{table.name}.tex")
-        figures = section_figures(section, folder, runs_dir.parent / "stages")
-        pages.append(_section_page(section, tables, figures))
-        lines += [section.title, format_table(tables[0].text), *tables[0].notes, ""]
-    page = output_dir / "index.html"
-    write_text(_page(pages, notes), page)
-    return [*lines, *notes, f"Report: {page}"]
+        figures = [(figure.path, figure.caption, figure.wide) for figure in section_figures(section, folder)]
+        page = write_section_page(section, tables, figures, begun, notes, folder, limits)
+        pages.append((section, tables[0], page))
+        lines += [section.title, format_table(tables[0].text), *tables[0].notes, f"Page: {page}", ""]
+    index = output_dir / PAGE
+    write_index(pages, notes, index)
+    return [*lines, *notes, f"Report: {index}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, write the report, print the overall table; 2 is a user's mistake."""
     options = _parser().parse_args(arguments)
+    limits = Limits(options.crops, options.mistakes, options.pictures)
     try:
-        lines = write_report(options.runs, options.output, options.data, options.recipe, options.resamples)
+        lines = write_report(options.runs, options.output, options.data, options.recipe, options.resamples, limits)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -92,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m activessf.evaluation.report",
-        description="Write tables (CSV, Markdown, LaTeX), figures (PNG, PDF) and one self-contained page (index.html) "
-        "on all runs so far. Runs of different data, recipe or seed get sections of their own. Folds that are not "
+        description="Write tables (CSV, Markdown, LaTeX), figures (PNG, PDF) and self-contained pages (index.html) "
+        "on all runs so far. Runs of different data, recipe or seed get pages of their own. Folds that are not "
         "finished are left out and named, so it can be run at any time.",
     )
     parser.add_argument(
@@ -111,7 +117,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="bootstrap resamples that confidence intervals rest on (default: %(default)s)",
     )
+    for option, default, what in (
+        ("--crops", _LIMITS.shown, "cells shown of each cell of a confusion matrix"),
+        ("--mistakes", _LIMITS.mistakes, "confident mistakes shown of each class and run"),
+        ("--pictures", _LIMITS.pictures, "pictures of cells on a page, mistakes first; each adds 8 KiB to it at most"),
+    ):
+        parser.add_argument(
+            option, type=_count, default=default, metavar="N", help=f"at most N {what} (default: %(default)s)"
+        )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 0 or more")
+    return int(text)
 
 
 def _number_of_resamples(text: str) -> int:
@@ -139,75 +159,6 @@ def _markdown(table: Table, section: Section) -> str:
 def _latex(table: Table, section: Section) -> str:
     caption = f"{table.title}: {section.title}"
     return latex_table(table.text, table.best, caption, f"{section.name}-{table.name}", table.notes)
-
-
-def _section_page(section: Section, tables: Sequence[Table], figures: Sequence[FigureFile]) -> dict[str, Any]:
-    """What the template needs of a section: text only, and images as base64."""
-    return {
-        "id": section.name,
-        "title": section.title,
-        "tables": [
-            {
-                "title": table.title,
-                "columns": list(table.text.columns),
-                "rows": [
-                    [{"text": cell, "best": (row, column) in table.best} for column, cell in enumerate(cells)]
-                    for row, cells in enumerate(table.text.itertuples(index=False, name=None))
-                ],
-                "notes": table.notes,
-                "files": [f"{section.name}/{table.name}{suffix}" for suffix in (".csv", ".md", ".tex")],
-            }
-            for table in tables
-        ],
-        "figures": [
-            {
-                "image": base64.b64encode(item.path.read_bytes()).decode("ascii"),
-                "caption": item.caption,
-                "wide": item.wide,
-            }
-            for item in figures
-        ],
-        "runs": [_run_page(run) for run in section.runs],
-    }
-
-
-def _run_page(run: Run) -> dict[str, Any]:
-    details = run.details
-    return {
-        "title": run.title,
-        "name": run.name,
-        "choices": run.choices,
-        "settings": run.settings,
-        "facts": {
-            "command": details.get("command", ""),
-            "overrides": " ".join(map(str, details.get("overrides") or [])),
-            "seed": run.seed,
-            "scope of the prototypes": details.get("scope") or "-",
-            "git": details.get("git") or "-",
-            "versions": ", ".join(f"{name} {version}" for name, version in (details.get("versions") or {}).items()),
-        },
-        "metrics": [METRIC_TITLES[metric] for metric in METRICS],
-        "folds": [
-            {
-                "fold": fold,
-                "metrics": [f"{100 * float(result.metrics[metric]):.2f}" for metric in METRICS],  # type: ignore[arg-type]
-                "cells": result.metrics["cells"],
-                "started": result.details.get("started", ""),
-                "seconds": _seconds(result.details.get("seconds") or {}),
-            }
-            for fold, result in run.folds.items()
-        ],
-    }
-
-
-def _seconds(seconds: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items() if value is not None)
-
-
-def _page(sections: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
-    environment = templates(Path(__file__).parent)
-    made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    return environment.get_template(_TEMPLATE).render(sections=sections, notes=notes, made=made, version=__version__)
 
 
 if __name__ == "__main__":

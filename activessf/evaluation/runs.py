@@ -28,12 +28,14 @@ class FoldResult:
         predictions: One row a test cell, checked (see `metrics.check_predictions`).
         metrics: Recomputed from `predictions`.
         details: What run.json holds: seed, scope, classes, rare, common, command, versions, seconds, ...
+        folder: The fold's folder.
     """
 
     fold: int
     predictions: pd.DataFrame
     metrics: Metrics
     details: Mapping[str, Any]
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def _read_run(name: str, folders: Mapping[int, Path]) -> Run:
     for fold, path in sorted(folders.items()):
         if (path / "predictions.csv").is_file():
             predictions = read_predictions(path / "predictions.csv")
-            folds[fold] = FoldResult(fold, predictions, fold_metrics(predictions), details[fold])
+            folds[fold] = FoldResult(fold, predictions, fold_metrics(predictions), details[fold], path)
     first = details[min(folds or details)]
     return Run(
         name=name,

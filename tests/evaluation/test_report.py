@@ -40,6 +40,11 @@ def parsed(page: Path) -> Tags:
     return parser
 
 
+def section_page(tmp_path: Path) -> Path:
+    (page,) = (tmp_path / "report").glob("*/index.html")
+    return page
+
+
 def write_pair(write_run: WriteRun, **options: object) -> None:
     for name, selection in (("mae-0", "none"), ("mae-1", "activessf")):
         write_run(
@@ -57,12 +62,14 @@ def test_a_section_has_its_tables_figures_and_place_on_the_page(write_run: Write
         for name in ("class_distribution", "comparison_mae-1", "pr_curves_mae-1")
         for suffix in ("png", "pdf")
     }
-    assert files == tables | figures | {"index.html"}
+    pages = {"index.html", "demo-quick-seed0/index.html", "demo-quick-seed0/confident_mistakes.csv"}
+    assert files == tables | figures | pages
     assert lines[0] == "demo, recipe quick, seed 0" and "mae + activessf" in lines[1]
+    assert f"Page: {tmp_path / 'report' / 'demo-quick-seed0' / 'index.html'}" in lines
     assert lines[-1] == f"Report: {tmp_path / 'report' / 'index.html'}"
-    page = parsed(tmp_path / "report" / "index.html")
+    page = parsed(section_page(tmp_path))
     assert sum(tag == "img" for tag, _ in page.tags) == 3
-    assert sum(tag == "details" for tag, _ in page.tags) == 2
+    assert sum(tag == "details" for tag, _ in page.tags) == 6  # configuration, confusion and mistakes of each run
     assert "python train.py ssl=mae selection=activessf fold=0" in page.text
     overall = pd.read_csv(tmp_path / "report/demo-quick-seed0/overall.csv")
     assert f"{overall['accuracy_mean'][1]:.2f}" in "".join(page.text)
@@ -71,12 +78,13 @@ def test_a_section_has_its_tables_figures_and_place_on_the_page(write_run: Write
 def test_the_page_needs_nothing_from_outside(write_run: WriteRun, tmp_path: Path) -> None:
     write_pair(write_run)
     write_report(tmp_path / "runs", tmp_path / "report")
-    page = tmp_path / "report" / "index.html"
-    assert re.search(r"https?://|//\w+\.\w+/|@import|url\(", page.read_text(encoding="utf-8")) is None
-    for tag, attributes in parsed(page).tags:
-        assert tag not in ("link", "iframe", "object")
-        assert (attributes.get("src") or "data:").startswith("data:")
-        assert (attributes.get("href") or "#").startswith("#")
+    for page in (section_page(tmp_path), tmp_path / "report" / "index.html"):
+        assert re.search(r"https?://|//\w+\.\w+/|@import|url\(", page.read_text(encoding="utf-8")) is None
+        for tag, attributes in parsed(page).tags:
+            assert tag not in ("link", "iframe", "object", "base")
+            assert (attributes.get("src") or "data:").startswith("data:")
+            link = attributes.get("href") or "#"
+            assert link.startswith("#") or (page.parent / link).is_file()
 
 
 def test_names_can_not_put_markup_into_the_page(write_run: WriteRun, tmp_path: Path) -> None:
@@ -87,11 +95,12 @@ def test_names_can_not_put_markup_into_the_page(write_run: WriteRun, tmp_path: P
                   absent={1: [evil]}, title=f"{evil} {selection}", settings={"note": evil, evil: 1},
                   choices={"loss": evil, "data": "../<b>"})  # fmt: skip
     write_report(tmp_path / "runs", tmp_path / "report")
-    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    page = parsed(tmp_path / "report" / "index.html")
-    assert sum(tag == "script" for tag, _ in page.tags) == 1 and "<b>" not in text and evil not in text
-    assert not any("onload" in attributes for _, attributes in page.tags)
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "<th tabindex" in text and ">a&amp;b<" in text
+    for path, scripts in ((section_page(tmp_path), 2), (tmp_path / "report" / "index.html", 1)):
+        text, page = path.read_text(encoding="utf-8"), parsed(path)
+        assert sum(tag == "script" for tag, _ in page.tags) == scripts and "<b>" not in text and evil not in text
+        assert not any("onload" in attributes for _, attributes in page.tags)
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert ">a&amp;b<" in section_page(tmp_path).read_text(encoding="utf-8")
     assert (tmp_path / "report" / "_b_-quick-seed0" / "overall.csv").is_file()
 
 

@@ -8,26 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from activessf.artifacts import readable
-from activessf.data.cells import CELLS_FILE
 from activessf.data.images import read_image
-from activessf.evaluation.runs import Run
 from activessf.regions.quality.drawing import UNREADABLE, Picture, resized
 
 _SIDE = 160  # px, the most that is kept of a crop
-
-
-def cells_folder(runs: Iterable[Run], stages: Path) -> Path | None:
-    """The folder of the labeled cells that the runs name, with cells.csv and the crops; None if it isn't on this disk.
-
-    Args:
-        runs: Runs on the same cells.
-        stages: Folder of stage results, in which `cells/<name>` is looked for.
-    """
-    names = {str(run.settings.get("data.cells", "")) for run in runs}
-    # The name is text from a file: only what can be a stage result's is taken for a path.
-    folders = [stages / "cells" / name for name in sorted(names) if name and readable(name) == name]
-    return next((folder for folder in folders if (folder / CELLS_FILE).is_file()), None)
 
 
 def draw_samples(cells: pd.DataFrame, folder: Path, number: int, rng: np.random.Generator) -> dict[str, list[Picture]]:

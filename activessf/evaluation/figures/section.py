@@ -14,10 +14,11 @@ from activessf.evaluation.figures.class_distribution import class_distribution
 from activessf.evaluation.figures.class_scores import pr_auc_by_class
 from activessf.evaluation.figures.comparison import comparison
 from activessf.evaluation.figures.precision_recall import pr_curves
-from activessf.evaluation.figures.samples import cells_folder, draw_samples
+from activessf.evaluation.figures.samples import draw_samples
 from activessf.evaluation.figures.style import SERIES
 from activessf.evaluation.runs import Run, marked_classes, tested_counts, union_of_classes
 from activessf.evaluation.sections import Section, file_name
+from activessf.evaluation.stages import stage_folder
 from activessf.manifests import CELLS, read_table
 
 _NUM_SAMPLES = 6  # crops of each class
@@ -38,17 +39,16 @@ class FigureFile:
     wide: bool = False
 
 
-def section_figures(section: Section, folder: Path, stages: Path) -> list[FigureFile]:
+def section_figures(section: Section, folder: Path) -> list[FigureFile]:
     """Draw the figures of a section into a folder.
 
     Args:
         section: Runs that are comparable.
         folder: To write into.
-        stages: Folder of stage results, where sample crops are looked for; there may be none.
     """
     classes = union_of_classes(section.runs)
     rare, common = marked_classes(section.runs, "rare"), marked_classes(section.runs, "common")
-    figures = [_distribution(section, stages, rare, common, folder / "class_distribution.png")]
+    figures = [_distribution(section, rare, common, folder / "class_distribution.png")]
     for runs in pairs(section.runs):
         titles = " and ".join(run.title for run in runs)
         path = folder / f"comparison_{file_name(runs[-1].name)}.png"
@@ -96,11 +96,9 @@ def bar_groups(runs: Sequence[Run]) -> list[list[Run]]:
     return groups
 
 
-def _distribution(
-    section: Section, stages: Path, rare: Collection[str], common: Collection[str], path: Path
-) -> FigureFile:
+def _distribution(section: Section, rare: Collection[str], common: Collection[str], path: Path) -> FigureFile:
     """The labeled cells as they stand on this disk, else as far as the test folds show them."""
-    folder = cells_folder(section.runs, stages)
+    folder = _cells_folder(section.runs)
     if folder is None:
         counts, folds = tested_counts(section.runs)
         samples = {}
@@ -115,3 +113,9 @@ def _distribution(
         caption = "All labeled cells by class, with crops drawn at random, by turns from every group or image."
     class_distribution(counts, samples, rare, common, path)
     return FigureFile(path, caption)
+
+
+def _cells_folder(runs: Sequence[Run]) -> Path | None:
+    """The labeled cells that the runs were trained and tested on; None if they aren't on this disk."""
+    found = (stage_folder(result, "cells") for run in runs for result in run.folds.values())
+    return next((folder for folder in found if folder is not None and (folder / CELLS_FILE).is_file()), None)

@@ -1,14 +1,11 @@
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from activessf.data.images import write_png
-from activessf.evaluation.figures.samples import cells_folder, draw_samples
-from activessf.evaluation.runs import Run, collect_runs
+from activessf.evaluation.figures.samples import draw_samples
 
 WriteRun = Callable[..., Path]
 
@@ -55,27 +52,3 @@ def test_large_crops_are_reduced_in_proportion(tmp_path: Path) -> None:
     cells = write_cells(tmp_path, ["a"], [""])
     write_png(np.zeros((400, 200, 3), np.uint8), tmp_path / "crops/0.png")
     assert draw_samples(cells, tmp_path, 1, np.random.default_rng(0))["a"][0].shape == (160, 80, 3)
-
-
-@pytest.fixture
-def run(write_run: WriteRun, tmp_path: Path) -> Run:
-    write_run("mae-1", folds=[0], counts={"a": 9, "b": 9}, rare=[], common=[], settings={"data.cells": "demo-0123"})
-    return collect_runs(tmp_path)[0][0]
-
-
-def test_the_cells_are_found_by_the_name_that_the_run_records(run: Run, tmp_path: Path) -> None:
-    assert cells_folder([run], tmp_path / "stages") is None
-    folder = tmp_path / "stages" / "cells" / "demo-0123"
-    folder.mkdir(parents=True)
-    assert cells_folder([run], tmp_path / "stages") is None
-    (folder / "cells.csv").touch()
-    assert cells_folder([run], tmp_path / "stages") == folder
-
-
-@pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "..", "", None, 7])
-def test_a_record_can_not_lead_out_of_the_stage_results(run: Run, tmp_path: Path, name: object) -> None:
-    for folder in (tmp_path / "elsewhere", tmp_path / "stages" / "cells", tmp_path / "stages"):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "cells.csv").touch()
-    hostile = dataclasses.replace(run, settings={"data.cells": name})
-    assert cells_folder([hostile], tmp_path / "stages") is None

@@ -47,7 +47,7 @@ def test_without_crops_the_distribution_is_that_of_the_test_cells_and_says_so(
     write_run: WriteRun, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     write_runs(write_run, "none", "activessf")
-    figures = section_figures(section_of(tmp_path), tmp_path / "report", tmp_path / "stages")
+    figures = section_figures(section_of(tmp_path), tmp_path / "report")
     names = ["class_distribution", "comparison_mae-activessf", "pr_curves_mae-activessf"]
     assert [figure.path.stem for figure in figures] == names
     for figure in figures:
@@ -71,7 +71,7 @@ def test_the_distribution_is_that_of_all_labeled_cells_where_they_are_there(
     drawn = []
     for name in ("class_distribution", "comparison", "pr_curves"):
         monkeypatch.setattr(section, name, lambda *given, name=name: drawn.append((name, given)))
-    figure = section_figures(section_of(tmp_path), tmp_path / "report", tmp_path / "stages")[0]
+    figure = section_figures(section_of(tmp_path), tmp_path / "report")[0]
     name, (counts, samples, rare, common, path) = drawn[0]
     assert name == "class_distribution" and path == figure.path
     assert counts == {"a": 40, "b": 3, "\u7d30\u80de$": 0}

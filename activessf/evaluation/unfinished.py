@@ -1,0 +1,85 @@
+"""Folds that were begun and have no result: what trainings leave behind when they run, are stopped, or fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+_LOCK = re.compile(r"\.fold_(\d+)\.lock")
+_CHECKPOINTS = re.compile(r"(.+)-fold_(\d+)")
+_FOLD = re.compile(r"fold_(\d+)")
+
+
+@dataclass(frozen=True, order=True)
+class Unfinished:
+    """A fold without a result.
+
+    Attributes:
+        run: Name of the run folder.
+        fold: Fold number.
+        state: What is known of it, for a reader.
+    """
+
+    run: str
+    fold: int
+    state: str
+
+
+def unfinished_folds(runs_dir: Path) -> list[Unfinished]:
+    """The folds that were begun and are not finished, each once, in order of run and fold.
+
+    Whoever begins a fold leaves a lock beside its folder, and while it runs, or if it is killed, a hidden partial
+    folder (see `artifacts`). A training that is stopped leaves checkpoints, one whose loss is no number the batch that
+    did it, beside the folder of runs (see `training.resuming`, `training.finite`).
+
+    Args:
+        runs_dir: The folder of runs, searched recursively.
+    """
+    found: dict[tuple[str, int], str] = {}
+    for run, fold, state in (*_diverged(runs_dir.parent), *_stopped(runs_dir.parent), *_begun(runs_dir)):
+        found.setdefault((run, fold), state)
+    return sorted(
+        Unfinished(run, fold, state)
+        for (run, fold), state in found.items()
+        if not any(runs_dir.rglob(f"{_escaped(run)}/fold_{fold}/predictions.csv"))
+    )
+
+
+def _begun(runs_dir: Path) -> Iterator[tuple[str, int, str]]:
+    for path in sorted(runs_dir.rglob(".fold_*.lock")):
+        match = _LOCK.fullmatch(path.name)
+        if match is not None:
+            there = any(path.parent.glob(f".fold_{match[1]}.partial-*"))
+            state = "runs, or was killed" if there else "failed, or was stopped"
+            yield path.parent.name, int(match[1]), f"{state} (begun {_changed(path)})"
+
+
+def _stopped(outputs: Path) -> Iterator[tuple[str, int, str]]:
+    for path in sorted((outputs / "checkpoints").glob("*-fold_*")):
+        match = _CHECKPOINTS.fullmatch(path.name)
+        checkpoints = list(path.glob("*.ckpt"))
+        if match is not None and checkpoints:
+            newest = _changed(max(checkpoints, key=lambda file: file.stat().st_mtime))
+            yield match[1], int(match[2]), f"runs, or was stopped in fine-tuning (checkpoint of {newest})"
+
+
+def _diverged(outputs: Path) -> Iterator[tuple[str, int, str]]:
+    for path in sorted((outputs / "failed").glob("*/fold_*")):
+        match = _FOLD.fullmatch(path.name)
+        if match is not None and any(path.iterdir()):
+            yield (
+                path.parent.name,
+                int(match[1]),
+                "failed: its loss was no number (the batch is kept in outputs/failed)",
+            )
+
+
+def _changed(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", name)

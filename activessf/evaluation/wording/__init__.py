@@ -1,0 +1,1 @@
+"""The method section of a report, in words, from the settings that runs have recorded."""
