@@ -5,28 +5,31 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 from torch import nn
 
 from activessf.checkpoints.loading import load_encoder
-from activessf.configuration import build
+from activessf.configuration import build, plain
 from activessf.data.augmentations import WholeView
+from activessf.data.class_weights import Counts, class_counts, drawing_weights
 from activessf.data.datasets import ImageFiles
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError
 from activessf.evaluation.predictions import write_predictions
 from activessf.preparation import Preparation
-from activessf.pretrained import load_weights, read_state_dict
+from activessf.pretrained import load_backbone, load_weights, read_state_dict
 from activessf.training.classifiers import FeatureClassifier
-from activessf.training.finetuning import Finetuning, finetune
+from activessf.training.finetuning import NETWORK_FILE, Finetuning, finetune
 from activessf.training.frozen import Embedding, classify_frozen
 from activessf.training.held_out import split
 from activessf.training.mixing import Mixing
 from activessf.training.pretraining import ENCODER_FILE
+from activessf.training.retraining import retrain_head
 from activessf.training.running import Runner
 from activessf.trainings import cell_images, make_backbone, make_optimization, tell, training_checkpoints
 
@@ -41,6 +44,9 @@ _IDLE = {
     "recipe.finetuning.cutmix": 0.0,
     "recipe.finetuning.ema_decay": None,
     "recipe.finetuning.checkpoint": "last",
+    "recipe.finetuning.retrain_head": None,
+    "sampler.exponent": None,
+    "sampler.beta": None,
 }
 
 
@@ -61,9 +67,9 @@ class Cells(NamedTuple):
 class Classification:
     """Learns from the labeled cells of the training folds and predicts those of the test fold."""
 
-    def __init__(self, prepared: Preparation) -> None:
+    def __init__(self, prepared: Preparation, config: DictConfig) -> None:
         self.prepared = prepared
-        self.config = prepared.config
+        self.config = config
         self.fold = prepared.fold
 
     @property
@@ -79,16 +85,18 @@ class Classification:
     @property
     def idle(self) -> dict[str, Any]:
         """The settings that keys know nothing of where they do nothing, see `drop_idle`."""
-        return {key: value for key, value in _IDLE.items() if self.trains or not key.startswith("recipe.")}
+        return {key: value for key, value in _IDLE.items() if self.trains or key.startswith("ssl_method.")}
 
     def check(self) -> None:
         """Refuse what can't be, before anything long runs.
 
         Raises:
-            InputError: A view, a pooling, a classifier that can't be made, or too few cells to hold some out.
+            InputError: A view, a pooling, a loss, a classifier that can't be made, or too few cells to hold some out.
         """
         self._check_pool()
         build(self.config.recipe.finetuning.view if self.trains else self.config.evaluation.classifier)
+        if self.trains:
+            self._loss([1] * len(self.prepared.source.classes))
         if self.trains and self.config.recipe.finetuning.checkpoint == "best":
             self.cells  # noqa: B018  holds some out
         if self.config.ssl_method.method is None and self.config.backbone.checkpoint is not None:
@@ -133,11 +141,15 @@ class Classification:
             tell(str(load_encoder(network, self.config.backbone.checkpoint)))
         return network
 
-    def run(self, pretrained: Path | None, folder: Path, runner: Runner, run_name: str) -> dict[str, Any]:
+    def run(
+        self, pretrained: Path | None, finetuned: Path | None, folder: Path, runner: Runner, run_name: str
+    ) -> dict[str, Any]:
         """Write predictions.csv, and what else a fine-tuning leaves, into `folder`; returns what run.json tells of it.
 
         Args:
             pretrained: The folder of the pretraining; None = there is none.
+            finetuned: The folder of a finished run of this fold, of which only the classifier is retrained; None = the
+                network is trained, or evaluated, as it comes from the pretraining.
             folder: An existing folder.
             runner: Trains and predicts.
             run_name: Name of the run, which its folds share.
@@ -146,8 +158,11 @@ class Classification:
         unseen = [name for name in classes if name not in set(self.cells.training["label"])]
         if unseen:
             log.warning("No training cell of %s in fold %d; it can't be learned there.", ", ".join(unseen), self.fold)
-        evaluate = self._finetune if self.trains else self._classify_frozen
-        probabilities, told = evaluate(pretrained, folder, runner, run_name)
+        if finetuned is not None:
+            probabilities, told = self._retrain_head(finetuned, folder, runner, run_name)
+        else:
+            evaluate = self._finetune if self.trains else self._classify_frozen
+            probabilities, told = evaluate(pretrained, folder, runner, run_name)
         write_predictions(self.cells.test, probabilities, classes, folder / PREDICTIONS_FILE)
         return {"evaluation": self.config.evaluation.name, **told}
 
@@ -159,9 +174,12 @@ class Classification:
         mixing = None
         if recipe.mixup or recipe.cutmix:
             mixing = Mixing(recipe.mixup, recipe.cutmix, len(classes), self.prepared.seed)
+        images = cell_images(self.prepared, runner, cells.training, build(recipe.view))
+        drawn = drawing_weights(images.targets, len(classes), **plain(self.config.sampler))
+        loss = self._loss(class_counts(images.targets, len(classes)))
         finetuned = finetune(
-            Finetuning(network, build(self.config.loss), optimization, mixing),
-            cell_images(self.prepared, runner, cells.training, build(recipe.view)),
+            Finetuning(network, loss, optimization, mixing),
+            images.weighted(drawn),
             self._as_they_are(runner, cells.test),
             runner,
             folder,
@@ -170,6 +188,30 @@ class Classification:
             recipe.ema_decay,
         )
         return finetuned.probabilities.numpy(), {"checkpoint": recipe.checkpoint, **finetuned.used}
+
+    def _retrain_head(self, finetuned: Path, folder: Path, runner: Runner, run_name: str) -> tuple[Any, Any]:
+        recipe, classes = self.config.recipe.finetuning, self.prepared.source.classes
+        network = self.network(None)
+        load_backbone(network, read_state_dict(finetuned / NETWORK_FILE), finetuned)
+        images = cell_images(self.prepared, runner, self.cells.training, build(recipe.view))
+        length = {"epochs": recipe.retrain_head, "steps": None, "warmup_epochs": None, "warmup_steps": None}
+        phase = OmegaConf.create({**plain(recipe), **length})
+        optimization = make_optimization(phase, len(images), recipe.betas, layer_decay=1.0)
+        probabilities = retrain_head(
+            # Drawing makes the classes equal: a loss that does so too would do it twice.
+            Finetuning(network, nn.CrossEntropyLoss(), optimization),
+            images.weighted(drawing_weights(images.targets, len(classes), exponent=0.0, beta=None)),
+            self._as_they_are(runner, self.cells.test),
+            runner,
+            folder,
+            training_checkpoints(self.prepared.output_dir, f"{run_name}-fold_{self.fold}"),
+        )
+        return probabilities.numpy(), {"head_of": finetuned.parent.name, "steps": optimization.total_steps}
+
+    def _loss(self, counts: Counts) -> nn.Module:
+        """The loss, made with the training cells of each class where it depends on them."""
+        loss = build(self.config.loss)
+        return loss if isinstance(loss, nn.Module) else cast(nn.Module, loss(class_counts=counts))
 
     def _classify_frozen(self, pretrained: Path | None, folder: Path, runner: Runner, run_name: str) -> tuple[Any, Any]:
         classifier: FeatureClassifier = build(self.config.evaluation.classifier)
@@ -222,3 +264,5 @@ def drop_idle(settings: dict[str, Any]) -> None:
             node = node.get(part, {})
         if last in node and node[last] == idle:
             del node[last]
+    if not settings.get("sampler", True):  # natural: nothing is left of it
+        del settings["sampler"]

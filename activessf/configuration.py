@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from activessf.data.class_weights import check_one_of
 from activessf.errors import InputError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -102,6 +103,10 @@ def check_settings(config: DictConfig) -> None:
     if size % patch:
         raise InputError(f"recipe.image_size={size} must be a multiple of recipe.patch_size={patch}.")
     _check_patches(config.backbone, size, patch)
+    check_one_of("sampler", config.sampler.exponent, config.sampler.beta, highest=1.0)
+    epochs = config.recipe.finetuning.retrain_head
+    fits = epochs is None or _is_integer(epochs) and epochs >= 1
+    _require(fits, "recipe.finetuning.retrain_head", epochs, "be null or a whole number of epochs")
     for stage in ("pretraining", "finetuning"):
         _check_training(f"recipe.{stage}", config.recipe[stage])
     _check_finetuning(config.recipe.finetuning, config.ssl_method.finetuning_pool)

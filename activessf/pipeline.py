@@ -5,6 +5,7 @@ The scripts call `preprocess`, `select` and `train`.
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from functools import cached_property
@@ -114,10 +115,10 @@ def train(config: DictConfig) -> Path:
 class Pipeline:
     """Stages 3 to 5 of one configuration and fold, on what `Preparation` gives."""
 
-    def __init__(self, config: DictConfig) -> None:
-        """See `Preparation`."""
-        self.prepared = Preparation(config)
-        self.classification = Classification(self.prepared)
+    def __init__(self, config: DictConfig, prepared: Preparation | None = None) -> None:
+        """See `Preparation`; one that is given must be of a configuration that differs in fine-tuning alone."""
+        self.prepared = Preparation(config) if prepared is None else prepared
+        self.classification = Classification(self.prepared, config)
         self.config = config
         self.fold = self.prepared.fold
         self.seed = self.prepared.seed
@@ -243,8 +244,10 @@ class Pipeline:
         self._check_networks()
         try:
             pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
+            base = self._finetuned
+            finetuned = None if base is None else base.run.obtain()
             before = time.monotonic() - clock
-            told = self.classification.run(pretrained, folder, self._runner, self.run_name)
+            told = self.classification.run(pretrained, finetuned, folder, self._runner, self.run_name)
             metrics = fold_metrics(read_predictions(folder / PREDICTIONS_FILE))
             write_json(metrics, folder / METRICS_FILE)
             self._log_test(metrics)
@@ -255,6 +258,15 @@ class Pipeline:
         seconds = {"before_finetuning": before, "finetuning": time.monotonic() - clock - before}
         write_json(self._record(pretrained, started, seconds, told), folder / "run.json")
         write_text(OmegaConf.to_yaml(self.config, resolve=True), folder / "config.yaml")
+
+    @property
+    def _finetuned(self) -> Pipeline | None:
+        """What gives the run of which only the classifier is retrained; None where none is."""
+        if not self.classification.trains or self.config.recipe.finetuning.retrain_head is None:
+            return None
+        config = copy.deepcopy(self.config)
+        config.recipe.finetuning.retrain_head = None
+        return Pipeline(config, self.prepared)
 
     def _check_networks(self) -> None:
         """Refuse a backbone that doesn't fit the method, or weights that aren't at hand, before anything long runs."""

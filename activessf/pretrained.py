@@ -160,10 +160,7 @@ def load_weights(
     Raises:
         InputError: Another name is missing or left over, or a shape differs. The network is unchanged then.
     """
-    config: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
-    classifier = config.get("classifier") or ()
-    # With its dot: "fc" is the classifier, "fc_norm" is not.
-    free = (*fresh, *(f"{name}." for name in ((classifier,) if isinstance(classifier, str) else classifier)))
+    free = (*fresh, *classifier_prefixes(network))
     own = network.state_dict()
     missing = [name for name in own if name not in weights and not name.startswith(free)]
     surplus = [name for name in weights if name not in own and not name.startswith(free)]
@@ -174,6 +171,25 @@ def load_weights(
             f"left over {surplus[:3] or 'none'}, of another shape {misshapen[:3] or 'none'}."
         )
     network.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
+
+
+def load_backbone(network: nn.Module, weights: Mapping[str, Tensor], origin: object) -> None:
+    """Load all weights of a network but its classifier's, which stay as they are.
+
+    Raises:
+        InputError: See `load_weights`.
+    """
+    classifier = classifier_prefixes(network)
+    rest = {name: value for name, value in weights.items() if not name.startswith(classifier)}
+    load_weights(network, rest, origin)
+
+
+def classifier_prefixes(network: nn.Module) -> tuple[str, ...]:
+    """How the names of a timm network's tensors begin that belong to its classifier, such as "head."; () = unknown."""
+    config: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
+    classifier = config.get("classifier") or ()
+    # With its dot: "fc" is the classifier, "fc_norm" is not.
+    return tuple(f"{name}." for name in ((classifier,) if isinstance(classifier, str) else classifier))
 
 
 def _is_cached(repository: str) -> bool:

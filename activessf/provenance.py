@@ -22,7 +22,8 @@ _PACKAGES = (
 
 
 _GROUPS = (
-    "data", "regions", "backbone", "ssl_method", "selection/features", "selection", "loss", "evaluation", "recipe",
+    "data", "regions", "backbone", "ssl_method", "selection/features", "selection", "loss", "sampler", "evaluation",
+    "recipe",
 )  # fmt: skip
 
 

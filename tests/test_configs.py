@@ -20,6 +20,7 @@ from torch import nn
 
 from activessf.cli import CONF, canonical
 from activessf.configuration import build, plain, without
+from activessf.data.class_weights import drawing_weights
 from activessf.data.datasets import ImageFiles
 from activessf.data.images import write_png
 from activessf.data.source import Source
@@ -73,7 +74,14 @@ def test_every_option_of_a_group_composes_and_resolves(group: str) -> None:
 
 def test_the_groups_are_those_that_the_documentation_names() -> None:
     expected = {"data", "regions", "backbone", "ssl_method", "selection", "fold", "loss", "recipe", "experiment"}
-    assert set(GROUPS) >= expected | {"evaluation", "trainer", "logger", "selection/features", "experiment/row"}
+    assert set(GROUPS) >= expected | {
+        "sampler",
+        "evaluation",
+        "trainer",
+        "logger",
+        "selection/features",
+        "experiment/row",
+    }
 
 
 def test_folds_are_whole_numbers() -> None:
@@ -209,8 +217,36 @@ def test_features_have_an_extractor_that_survives_the_choice_of_a_selection(name
 @pytest.mark.parametrize("name", options("loss"))
 def test_a_loss_is_a_number_of_logits_and_targets(name: str) -> None:
     loss = instantiate(composed(f"loss={name}").loss)
+    loss = loss if isinstance(loss, nn.Module) else loss(class_counts=[9, 3, 1])
     value = loss(torch.randn(6, 3, requires_grad=True), torch.tensor([0, 1, 2, 0, 1, 2]))
     assert value.shape == () and torch.isfinite(value)
+
+
+SHARES = {
+    "natural": None,
+    "class_balanced": [1 / 3, 1 / 3, 1 / 3],
+    "sqrt": [4 / 7, 2 / 7, 1 / 7],
+    "effective_number": [0.335, 0.333, 0.332],  # of 16, 4 and 1 cells, with beta 0.999
+}
+
+
+@pytest.mark.parametrize("name", options("sampler"))
+def test_a_sampler_draws_the_classes_in_the_shares_that_its_name_says(name: str) -> None:
+    targets = [0] * 16 + [1] * 4 + [2]
+    drawn = drawing_weights(targets, 3, **plain(composed(f"sampler={name}").sampler))
+    if drawn is None:
+        assert SHARES[name] is None
+        return
+    assert np.bincount(targets, drawn) / drawn.sum() == pytest.approx(SHARES[name], abs=2e-3)
+
+
+def test_losses_have_the_numbers_of_their_papers() -> None:
+    losses = {name: plain(composed(f"loss={name}").loss) for name in options("loss")}
+    assert set(losses) == {"cross_entropy", "weighted", "focal", "balanced_softmax", "logit_adjusted", "ldam"}
+    assert losses["focal"]["gamma"] == 2.0 and losses["logit_adjusted"]["tau"] == 1.0
+    ldam = {"max_margin": 0.5, "scale": 30.0, "reweight_from": 160 / 200, "beta": 0.9999}
+    assert ldam.items() <= losses["ldam"].items()
+    assert composed().loss == losses["cross_entropy"] and composed().loss.label_smoothing == 0.1
 
 
 @pytest.mark.parametrize("name", options("evaluation"))

@@ -176,7 +176,7 @@ def test_what_only_watches_or_works_has_no_part_in_a_runs_name(outputs, demo):
     for override in (
         "seed=1", "selection.alpha=1", "ssl_method.method.mask_ratio=0.5", "recipe.finetuning.steps=4",
         "ssl.layer_decay=0.5", "trainer.precision=bf16-mixed", "+trainer.gradient_clip_val=1", "regions.min_size=80",
-        "loss.label_smoothing=0",
+        "loss.label_smoothing=0", "loss=focal", "loss=weighted", "sampler=sqrt", "recipe.finetuning.retrain_head=2",
     ):  # fmt: skip
         assert pipeline.Pipeline(configure(outputs, *on(demo), override)).run_name != base, override
 
@@ -670,3 +670,158 @@ def test_a_run_from_published_weights_ends_and_its_record_tells_it_from_others(t
     assert settings[0]["backbone.checkpoint"] and settings[1]["backbone.checkpoint"] is None
     features = FinetunedNetwork(run=str(own.parent), fold=0).load().network
     assert features(torch.zeros(1, 3, 48, 48)).shape == (1, 128)
+
+
+# Long tails
+
+
+def test_losses_and_samplers_change_the_runs_key_and_no_other(outputs, demo):
+    usual = pipeline.Pipeline(configure(outputs, *on(demo), "fold=0"))
+    settings = usual.run_inputs["settings"]
+    assert "sampler" not in settings and "retrain_head" not in settings["recipe"]["finetuning"]
+    assert settings["loss"] == {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.1}
+    names = {usual.run_name}
+    for overrides in (
+        ["loss=balanced_softmax"], ["loss=logit_adjusted"], ["loss=logit_adjusted", "loss.tau=2"], ["loss=ldam"],
+        ["sampler=class_balanced"], ["sampler=sqrt"], ["sampler=sqrt", "sampler.exponent=0.4"],
+        ["sampler=effective_number"], ["recipe.finetuning.retrain_head=1"], ["recipe.finetuning.retrain_head=2"],
+    ):  # fmt: skip
+        made = pipeline.Pipeline(configure(outputs, *on(demo), "fold=0", *overrides))
+        assert made.pretraining.name == usual.pretraining.name
+        assert made.prepared.selection.name == usual.prepared.selection.name
+        names.add(made.run_name)
+    assert len(names) == 11
+
+
+def test_an_encoder_that_stays_as_it_is_has_neither_loss_nor_sampler_nor_head(outputs, demo):
+    names = {
+        pipeline.Pipeline(configure(outputs, *on(demo), "evaluation=linear_probe", *overrides)).run_name
+        for overrides in ([], ["loss=focal"], ["sampler=sqrt"], ["recipe.finetuning.retrain_head=2"])
+    }
+    assert len(names) == 1
+    made = pipeline.Pipeline(
+        configure(outputs, *on(demo), "evaluation=linear_probe", "recipe.finetuning.retrain_head=2")
+    )
+    assert made._finetuned is None
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        *(["loss=weighted"], ["loss=weighted", "loss.exponent=null", "loss.beta=0.99"], ["loss=focal"]),
+        *(["loss=balanced_softmax"], ["loss=logit_adjusted"], ["loss=ldam", "loss.reweight_from=0.5"]),
+        *(["sampler=class_balanced"], ["sampler=sqrt"], ["sampler=effective_number"]),
+        ["loss=balanced_softmax", "sampler=sqrt", "recipe.finetuning.retrain_head=1"],
+        ["loss=ldam", "sampler=sqrt", "recipe.finetuning.mixup=0.8", "recipe.finetuning.cutmix=1"],
+        ["recipe.finetuning.checkpoint=best", "recipe.finetuning.ema_decay=0.9", "recipe.finetuning.retrain_head=1"],
+    ],
+    ids=lambda overrides: "-".join(overrides),
+)
+def test_every_loss_and_sampler_runs(overrides, outputs, demo):
+    folder = pipeline.train(configure(outputs, *on(demo), "ssl=none", "fold=1", *overrides))
+    for name, value in naive_metrics(folder).items():
+        assert json.loads((folder / "metrics.json").read_text())[name] == pytest.approx(value, abs=1e-12)
+    losses = pd.read_csv(folder / "history" / "metrics.csv")["train/loss"].dropna()
+    assert len(losses) and np.isfinite(losses).all()
+
+
+def finetuned_with(monkeypatch, config):
+    """The module and the images that fine-tuning is given."""
+    seen = []
+
+    def look(module, training, *_):
+        seen.extend([module, training])
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(classification, "finetune", look)
+    with pytest.raises(InputError, match="seen enough"):
+        pipeline.train(config)
+    return seen
+
+
+def test_losses_and_samplers_know_the_training_cells_of_the_fold_alone(outputs, demo, monkeypatch):
+    settings = [*on(demo), "ssl=none", "fold=2", "loss=logit_adjusted", "sampler=class_balanced"]
+    config = configure(outputs, *settings)
+    module, training = finetuned_with(monkeypatch, config)
+    prepared = preparation.Preparation(config)
+    table, classes = prepared.labeled, prepared.source.classes
+    counts = table[table["fold"] != 2]["label"].value_counts().reindex(list(classes), fill_value=0).to_numpy()
+    everywhere = table["label"].value_counts().reindex(list(classes), fill_value=0).to_numpy()
+    assert (counts != everywhere).any()
+    seen = np.where(counts, counts, counts.max())
+    assert module.loss.adjustment.numpy() == pytest.approx(np.log(seen / counts.sum()), abs=1e-5)
+    drawn = np.bincount(training.targets, training.weights, minlength=len(classes)) / training.weights.sum()
+    assert drawn == pytest.approx((counts > 0) / (counts > 0).sum())
+
+
+def without_rarest(cells):
+    """Of the rarest class the cells of one image alone are left: some fold trains without it."""
+    rare = cells["label"].value_counts().index[-1]
+    return cells[(cells["label"] != rare) | (cells["image"] == cells[cells["label"] == rare]["image"].iloc[0])]
+
+
+@pytest.mark.parametrize("overrides", [["loss=weighted"], ["loss=balanced_softmax"], ["loss=ldam", "sampler=sqrt"]])
+def test_a_class_without_a_training_cell_gives_numbers_and_is_named(demo, tmp_path, overrides, caplog):
+    data = copied(demo, tmp_path / "data", without_rarest)
+    base = [*on(data), "ssl=none", *overrides]
+    with pytest.warns(UserWarning, match="has no test cell"):
+        table = preparation.Preparation(configure(tmp_path, *base)).labeled
+    (fold,) = set(table.loc[table["label"] == table["label"].value_counts().index[-1], "fold"])
+    folder = pipeline.train(configure(tmp_path, *base, f"fold={fold}"))
+    assert "No training cell of" in caplog.text
+    probabilities = pd.read_csv(folder / "predictions.csv").filter(like="p_").to_numpy()
+    assert np.isfinite(probabilities).all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["loss=focal", "loss.gamma=-1"], r"loss\.gamma=-1 must be a number, 0 or more"),
+        (["loss=weighted", "loss.beta=0.9"], r"loss\.exponent=1\.0 and loss\.beta=0\.9 exclude each other"),
+        (["sampler=sqrt", "sampler.exponent=2"], r"sampler\.exponent=2 must be a number, 0 to 1"),
+        (["sampler=sqrt", "sampler.beta=0.9"], r"sampler\.exponent=0\.5 and sampler\.beta=0\.9 exclude each other"),
+        (["recipe.finetuning.retrain_head=0"], r"recipe\.finetuning\.retrain_head=0 must be null or a whole number"),
+    ],
+)
+def test_losses_and_samplers_that_can_not_be_are_refused_before_anything_runs(demo, tmp_path, overrides, match):
+    refused(tmp_path / "out", *on(demo), *overrides, match=match)
+    assert not (tmp_path / "out" / "stages").exists()
+
+
+def test_a_retrained_head_stands_on_the_run_without_it(outputs, demo, monkeypatch):
+    base = [*on(demo), "ssl=none", "fold=1", "recipe.finetuning.steps=4"]
+    own = pipeline.Pipeline(configure(outputs, *base))
+    assert not own.run.ready
+    retrained = pipeline.train(configure(outputs, *base, "recipe.finetuning.retrain_head=2"))
+    assert own.run.ready
+    record = json.loads((retrained / "run.json").read_text())
+    assert (
+        record["classification"]["head_of"] == own.run_name
+        and record["settings"]["recipe.finetuning.retrain_head"] == 2
+    )
+    before, after = (load_file(folder / "network.safetensors") for folder in (own.run.folder, retrained))
+    assert {name for name in after if not torch.equal(before[name], after[name])} == {"head.weight", "head.bias"}
+    monkeypatch.setattr(classification, "finetune", None)  # would fail if called
+    again = pipeline.train(configure(outputs, *base, "recipe.finetuning.retrain_head=1"))
+    assert again != retrained and (again / "metrics.json").is_file()
+
+
+def test_a_retraining_that_was_stopped_ends_as_if_it_had_not_been(outputs, demo, tmp_path):
+    settings = [*on(demo), "ssl=none", "fold=1", "recipe.finetuning.retrain_head=2", "checkpoint_minutes=0"]
+    expected = pipeline.train(configure(outputs, *settings))
+    config, begin, steps = configure(tmp_path, *settings), SaveCheckpoints.on_train_batch_start, iter(range(1000))
+
+    def stop(self, *batch):
+        begin(self, *batch)
+        if next(steps) == 3 + 4:  # three of fine-tuning
+            raise RuntimeError("stopped")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(SaveCheckpoints, "on_train_batch_start", stop)
+        pipeline.train(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classification, "finetune", None)
+        again = pipeline.train(config)
+    for file in ("predictions.csv", "network.safetensors"):
+        assert (again / file).read_bytes() == (expected / file).read_bytes()
+    assert not list((tmp_path / "checkpoints").iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Loader = DataLoader[Any]  # of batches (images (N, [V,] 3, size, size), targets (N,))
 View = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+Item = tuple[int, ...]  # epoch, index, and how often the image was drawn before in the epoch, if it was
 
 
 class ImageFiles(Dataset[tuple[Tensor, int]]):
     """Image files, checked by an earlier stage, each as a view made afresh for every epoch.
 
     An item is asked for by (epoch, index), and its randomness is a function of (seed, epoch, index): so it does not
-    matter which worker makes it, or what was made before.
+    matter which worker makes it, or what was made before. An image that is drawn more than once in an epoch has another
+    view every time: its further items are (epoch, index, how often it was drawn before).
 
     Args:
         paths: The image files.
@@ -36,6 +39,9 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         mean: Per-channel mean (RGB, range 0-1) that is subtracted.
         std: Per-channel deviation (RGB, range 0-1) that is divided by.
         cache_bytes: Decoded images are kept in memory up to this size, per worker.
+
+    Attributes:
+        weights: How often each image is drawn, as proportions; None = every image once an epoch (see `weighted`).
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         self.targets = [0] * len(self.paths) if targets is None else list(targets)
         self.view = view
         self.seed = seed
+        self.weights: NDArray[np.float64] | None = None
         self._mean = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255
         self._std = torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255
         self._cache: dict[int, NDArray[np.uint8]] = {}
@@ -63,10 +70,10 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         """Number of images."""
         return len(self.paths)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, item: Item) -> tuple[Tensor, int]:
         """The normalised view, float32 RGB (3, size, size), or views, (V, 3, size, size), and its target."""
-        epoch, index = item
-        rng = np.random.default_rng([self.seed, epoch, index])
+        epoch, index, *drawn = item
+        rng = np.random.default_rng([self.seed, epoch, index, *drawn])
         pixels = torch.from_numpy(self.view(self._image(index), rng)).movedim(-1, -3)
         values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         return values.sub_(self._mean).div_(self._std), self.targets[index]
@@ -76,8 +83,16 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         part = copy.copy(self)
         part.paths = [self.paths[row] for row in rows]
         part.targets = [self.targets[row] for row in rows]
+        part.weights = None if self.weights is None else self.weights[list(rows)]
         part._cache = {}
         return part
+
+    def weighted(self, weights: NDArray[np.float64] | None) -> ImageFiles:
+        """The same images, drawn in training with replacement in proportion to weights, (N,); None: each once."""
+        drawn = copy.copy(self)
+        drawn.weights = weights
+        drawn._cache = {}
+        return drawn
 
     def pixels(self, values: Tensor) -> NDArray[np.uint8]:
         """Normalised images (N, 3, H, W) as people see them, uint8 RGB (N, H, W, 3); undoes the normalisation."""
@@ -95,7 +110,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return image
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
+class EpochSampler(Sampler[Item]):
     """Items (epoch, index) in an order that depends on (seed, epoch) alone; each iteration is the next epoch.
 
     It counts epochs itself: Lightning's count goes wrong where a training is resumed twice from the ends of epochs.
@@ -105,18 +120,26 @@ class EpochSampler(Sampler[tuple[int, int]]):
         seed: Seed of the order; None = in sequence.
         length: Items an epoch; more than `num_images` repeats images (a set smaller than a batch). None = all once.
         start: The epoch to begin with, and how many of its items are left out, since they were used before.
+        weights: Proportions in which images are drawn with replacement, (num_images,); the further items of an
+            image in an epoch are then (epoch, index, how often it was drawn before). None = every image once.
 
     Attributes:
         epoch: The epoch of the next iteration; stays 0 where items come in sequence.
     """
 
     def __init__(
-        self, num_images: int, seed: int | None, length: int | None = None, start: tuple[int, int] = (0, 0)
+        self,
+        num_images: int,
+        seed: int | None,
+        length: int | None = None,
+        start: tuple[int, int] = (0, 0),
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         self.num_images = num_images
         self.seed = seed
         self.length = num_images if length is None else length
         self.start = start
+        self.weights = weights
         self.epoch = start[0]
 
     @property
@@ -128,23 +151,36 @@ class EpochSampler(Sampler[tuple[int, int]]):
         """Items an epoch."""
         return self.length
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Item]:
         """One epoch."""
         epoch = self.epoch
         self.epoch += self.seed is not None
+        first = self.start[1] if epoch == self.start[0] else 0
+        yield from self._items(epoch)[first:]
+
+    def _items(self, epoch: int) -> list[Item]:
+        if self.weights is None:
+            return [(epoch, int(index)) for index in self._each_once(epoch)[: self.length]]
+        assert self.seed is not None
+        shares = self.weights / self.weights.sum()
+        drawn = np.random.default_rng([self.seed, epoch]).choice(self.num_images, self.length, p=shares)
+        items: list[Item] = []
+        times: Counter[int] = Counter()
+        for index in drawn.tolist():
+            items.append((epoch, index, times[index]) if times[index] else (epoch, index))
+            times[index] += 1
+        return items
+
+    def _each_once(self, epoch: int) -> NDArray[np.int64]:
         rounds = -(-self.length // self.num_images)
         if self.seed is None:
-            order = np.tile(np.arange(self.num_images), rounds)
-        else:
-            rng = np.random.default_rng([self.seed, epoch])
-            order = np.concatenate([rng.permutation(self.num_images) for _ in range(rounds)])
-        first = self.start[1] if epoch == self.start[0] else 0
-        for index in order[first : self.length]:
-            yield epoch, int(index)
+            return np.tile(np.arange(self.num_images), rounds)
+        rng = np.random.default_rng([self.seed, epoch])
+        return np.concatenate([rng.permutation(self.num_images) for _ in range(rounds)])
 
 
 def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batches_done: int = 0) -> Loader:
-    """Shuffled whole batches; a set smaller than a batch is repeated to fill one.
+    """Whole batches, shuffled, or drawn by the images' weights; a set smaller than a batch is repeated to fill one.
 
     Args:
         images: What they are of.
@@ -154,12 +190,12 @@ def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batch
     """
     length = max(len(images), batch_size)
     epoch, done = divmod(batches_done, length // batch_size)
-    sampler = EpochSampler(len(images), images.seed, length, (epoch, done * batch_size))
+    sampler = EpochSampler(len(images), images.seed, length, (epoch, done * batch_size), images.weights)
     return _loader(images, sampler, batch_size, num_workers, drop_last=True)
 
 
-def batch_items(loader: Loader, epoch: int, index: int) -> list[tuple[int, int]]:
-    """The items (epoch, image) of a batch that a training loader has given, which is number `index` of its epoch."""
+def batch_items(loader: Loader, epoch: int, index: int) -> list[Item]:
+    """The items (see `Item`) of a batch that a training loader has given, which is number `index` of its epoch."""
     assert isinstance(loader.sampler, EpochSampler) and loader.batch_size is not None
     sampler = copy.copy(loader.sampler)
     sampler.epoch, sampler.start = epoch, (-1, 0)  # of the whole epoch

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from activessf.data.datasets import ImageFiles
 from activessf.training.averaging import WeightAverage
 from activessf.training.best_epoch import BestEpoch
+from activessf.training.losses import LDAMLoss
 from activessf.training.mixing import Mixing
 from activessf.training.optimization import Optimization, top_learning_rate
 from activessf.training.resuming import Checkpoints
@@ -56,6 +57,8 @@ class Finetuning(LightningModule):
             # Batches begun in the whole training, of which a checkpoint keeps count.
             number = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
             images, targets = self.mixing(images, targets, number)
+        if isinstance(self.loss, LDAMLoss):
+            self.loss.progress = self.global_step / self.optimization.total_steps
         loss: Tensor = self.loss(self.network(images), targets)
         self.log("train/loss", loss, batch_size=len(images))
         self.log("train/lr", top_learning_rate(self))
@@ -134,6 +137,11 @@ def finetune(
         used = {**best.best, "validation_cells": len(validation)}
         log.info("Epoch %g of %g did best on %d held-out cells.", used["epoch"], steps / epoch, len(validation))
     module.network.load_state_dict(tested.state_dict() if best is None else best.weights)
-    weights = {name: value.contiguous() for name, value in module.network.state_dict().items()}
-    save_file(weights, folder / NETWORK_FILE)
+    save_network(module.network, folder)
     return Finetuned(runner.predict(module, test, batch_size), {**used, "steps": steps})
+
+
+def save_network(network: nn.Module, folder: Path) -> None:
+    """Write a classifier's weights, `network.safetensors`, into an existing folder."""
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, folder / NETWORK_FILE)

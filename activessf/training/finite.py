@@ -95,7 +95,9 @@ def _keep(done: _Done, loader: Loader, path: Path) -> None:
         "epoch": str(done.epoch),
         "seed": str(images.seed),
         "loss": str(done.loss.item()),
-        "images": json.dumps([str(images.paths[index]) for _, index in batch_items(loader, done.epoch, done.index)]),
+        "images": json.dumps(
+            [str(images.paths[index]) for _, index, *_ in batch_items(loader, done.epoch, done.index)]
+        ),
     }
     views, targets = (values.detach().cpu().contiguous() for values in done.batch)
     with replacing(path) as temporary:

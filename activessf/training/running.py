@@ -34,6 +34,7 @@ _HABITS = (
     ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # see `resuming`
+    ".*in eval mode at the start of training.*",  # see `retraining`
 )
 
 HISTORY_FOLDER = "history"

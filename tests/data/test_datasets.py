@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.stats import ks_2samp
+from scipy.stats import chisquare, ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
 from activessf.data.augmentations import RandomView, WholeView, resize
@@ -143,3 +143,47 @@ def test_normalised_images_become_the_pixels_that_they_were(paths):
     tensors = torch.stack([images[2, index][0] for index in range(6)])
     views = [images.view(read_image(paths[index]), np.random.default_rng([3, 2, index])) for index in range(6)]
     assert (images.pixels(tensors) == np.stack(views)).all()
+
+
+def test_a_weighted_epoch_is_as_long_as_any_and_depends_on_seed_and_epoch_alone(paths):
+    images = ImageFiles(paths, list(range(6)), WholeView(8), seed=3).weighted(np.array([5.0, 1, 1, 1, 1, 0]))
+    loader = training_loader(images, 2, 0)
+    first, second = (list(loader.sampler) for _ in range(2))
+    assert len(first) == len(second) == 6 and first != second and len(list(loader)) == 3
+    again = training_loader(images, 2, 0, batches_done=4).sampler
+    assert list(again) == second[2:]
+    assert batch_items(loader, 0, 1) == first[2:4]
+    assert not any(index == 5 for _, index, *_ in first + second)
+
+
+def test_images_are_drawn_in_proportion_to_their_weights():
+    weights = np.array([6.0, 3.0, 1.0, 0.0])
+    sampler = EpochSampler(4, seed=1, length=20_000, weights=weights)
+    drawn = np.bincount([index for _, index, *_ in sampler], minlength=4)
+    assert drawn[3] == 0
+    assert chisquare(drawn[:3], 20_000 * weights[:3] / weights.sum()).pvalue > 0.001
+
+
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(0, 100))
+def test_no_item_of_an_epoch_is_drawn_twice(num_images, length, seed):
+    weights = np.random.default_rng(seed).random(num_images) + 0.01
+    items = list(EpochSampler(num_images, seed, length, weights=weights))
+    assert len(items) == length == len(set(items))
+    for index in range(num_images):
+        times = [rest for _, drawn, *rest in items if drawn == index]
+        assert times == [[] if number == 0 else [number] for number in range(len(times))]
+
+
+def test_an_image_that_is_drawn_again_in_an_epoch_has_another_view(paths):
+    images = ImageFiles(paths, list(range(6)), RandomView(16, (0.3, 1.0)), seed=3)
+    views = [images[item][0] for item in ((2, 4), (2, 4, 1), (2, 4, 2), (3, 4))]
+    assert not any(torch.equal(views[a], views[b]) for a in range(4) for b in range(a))
+    assert torch.equal(images[2, 4, 1][0], views[1]) and images[2, 4, 1][1] == 4
+
+
+def test_weights_belong_to_a_copy_and_follow_a_subset(paths):
+    images = ImageFiles(paths, list(range(6)), WholeView(8), seed=3)
+    drawn = images.weighted(np.arange(6.0))
+    assert images.weights is None and drawn.subset([5, 1]).weights.tolist() == [5, 1]
+    assert images.subset([5, 1]).weights is None and drawn.weighted(None).weights is None
+    assert torch.equal(drawn[0, 2][0], images[0, 2][0])

@@ -133,3 +133,17 @@ def test_a_supervised_run_has_no_selection_whatever_was_chosen(write_run: WriteR
 
 def test_names_from_files_are_safe_in_paths() -> None:
     assert file_name("../a b/c") == "_a_b_c" and file_name("..") == "_" and file_name("mae-1_x.y") == "mae-1_x.y"
+
+
+def test_runs_that_differ_in_loss_sampler_or_head_are_told_apart(write_run: WriteRun, tmp_path: Path) -> None:
+    head, gamma, exponent = "recipe.finetuning.retrain_head", "loss.gamma", "sampler.exponent"
+    usual = {head: None, exponent: None}
+    write_run("a", folds=[0], choices={"sampler": "natural"}, settings=usual)
+    write_run("b", folds=[0], choices={"sampler": "natural", "loss": "focal"}, settings=usual | {gamma: 2.0})
+    write_run("c", folds=[0], choices={"sampler": "natural", "loss": "focal"}, settings=usual | {gamma: 1.0})
+    write_run("d", folds=[0], choices={"sampler": "sqrt"}, settings=usual | {exponent: 0.5})
+    write_run("e", folds=[0], choices={"sampler": "natural"}, settings=usual | {head: 10})
+    titles = {run.name: run.title for run in with_unique_titles(collect_runs(tmp_path)[0])}
+    assert len(set(titles.values())) == 5
+    for name, parts in {"b": ["loss=focal"], "d": ["sampler=sqrt"], "e": [f"{head}=10"]}.items():
+        assert all(part in titles[name] for part in parts)

@@ -19,8 +19,10 @@ from activessf.methods.decoder import PixelDecoder
 from activessf.methods.mae import MAE
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.training.finetuning import Finetuning
+from activessf.training.losses import LDAMLoss
 from activessf.training.optimization import Optimization
 from activessf.training.resuming import Checkpoints, SaveCheckpoints, TrainingData, joined
+from activessf.training.retraining import freeze_backbone
 
 STEPS, BATCH = 11, 4  # of 10 images, so two batches and a rest an epoch
 OPTIMIZATION = Optimization(
@@ -60,6 +62,20 @@ def classifier() -> Finetuning:
     network = nn.Sequential(nn.BatchNorm2d(3), VIT(num_classes=3, global_pool="avg", drop_path_rate=0.5))
     module = Finetuning(network, nn.CrossEntropyLoss(), OPTIMIZATION)
     module.configure_optimizers = lambda: OPTIMIZATION.configure(network[1])  # type: ignore[method-assign]
+    return module
+
+
+def frozen() -> Finetuning:
+    """Trains its head alone."""
+    network = timm.create_model("resnet10t", num_classes=3)
+    freeze_backbone(network)
+    return Finetuning(network, nn.CrossEntropyLoss(), OPTIMIZATION)
+
+
+def with_margins() -> Finetuning:
+    """Its loss changes with the progress of the training."""
+    module = classifier()
+    module.loss = LDAMLoss([4, 3, 3], max_margin=0.5, scale=30.0, reweight_from=0.5, beta=0.9)
     return module
 
 
@@ -104,6 +120,19 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(make, workers, imag
         assert same(found, expected), stop
         columns = [name for name in logged if name.endswith("loss")]
         pd.testing.assert_frame_equal(history[columns], logged[columns])
+
+
+@pytest.mark.parametrize("make", [frozen, with_margins])
+def test_one_that_draws_by_weight_does_so_too_with_its_head_alone_and_with_a_loss_that_changes(
+    make, images, tmp_path
+) -> None:
+    drawn = images.weighted(np.arange(1.0, 11.0))
+    expected, _ = train(make, drawn, tmp_path / "whole")
+    for stop in (4, 7):  # 4 ends an epoch
+        with pytest.raises(Stopped):
+            train(make, drawn, tmp_path / str(stop), stop)
+        assert same(train(make, drawn, tmp_path / str(stop))[0], expected), stop
+    assert not same(train(make, images, tmp_path / "natural")[0], expected)
 
 
 def test_a_training_may_be_stopped_again_and_again(images, tmp_path) -> None:
