@@ -3,8 +3,8 @@
     python experiments/foretold.py --output /tmp/foretold recipe=quick logger=csv experiment/row=vit,mae,mae_activessf
 
 Runs fold 0 of the settings, from which times are known; asks for the duration of all five folds; runs these. It prints
-both, and the seconds of the sweep that no piece accounts for. On a machine that nothing else uses, the first two are meant
-to differ by less than a fifth, and the last to be below a twentieth.
+both, and the seconds of the sweep that no piece accounts for. On a machine that nothing else uses, the first two are to
+differ by less than a fifth, and the last to be below a twentieth.
 """
 
 from __future__ import annotations

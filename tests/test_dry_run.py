@@ -140,3 +140,8 @@ def test_mistakes_of_the_run_are_mistakes_of_the_dry_run(outputs, demo):
 def test_the_other_scripts_refuse_a_dry_run(outputs, demo, stage):
     with pytest.raises(InputError, match="dry_run=true tells what train.py would do"):
         stage(configure(outputs, *on(demo), "dry_run=true"))
+
+
+def test_an_encoder_that_stays_as_it_is_has_no_steps_in_its_run(outputs, demo, first):
+    run = foretold(outputs, demo, "fold=0", "evaluation=linear_probe")[-1]
+    assert run.stage == "run" and not run.ready and run.steps is None and run.seconds is None
