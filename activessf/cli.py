@@ -8,12 +8,15 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import yaml
@@ -25,6 +28,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from activessf.errors import InputError
+from activessf.jobs.sweep import exit_status, forget_sweep, summary, sweep_of_this_process
+from activessf.planning.plan import read_plans, told
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -84,6 +89,7 @@ def canonical(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
     - A value `~/...` has the home folder put in: shells do that only at the beginning of a word.
     - Flags such as -m and `--cfg job` move to the front with their values: argparse refuses those that stand
       between overrides.
+    - `--dry-run` becomes `dry_run=true`.
 
     A range includes both ends and may run downwards. The prefixes `+`, `++`, `~` and a package (`ssl@other=mae`) are
     kept, everything else is returned as it came, and a result given again comes back unchanged.
@@ -123,10 +129,12 @@ def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
         SystemExit: Status 2 after a user's mistake in a single run, 143 after SIGTERM, 130 after Ctrl-C in a fit.
         Exception: Whatever else the stage raised; in a sweep and under HYDRA_FULL_ERROR=1 mistakes too.
     """
+    from activessf.jobs.recording import recorded  # brings pandas, which --help needn't wait for
+
     try:
         _refuse_a_sweep_as_one_run()
         with _warnings_told():
-            result = stage(config)
+            result = recorded(lambda: stage(config), mistake)
     except SystemExit as error:
         _exit_as_signalled(error)
         raise
@@ -153,11 +161,29 @@ def start(main: Callable[[], Any], conf: Path = CONF) -> None:
         main: Takes no argument: Hydra reads the command line.
         conf: Folder of the configuration; its parent is the repository.
 
+    A sweep ends with a summary of its jobs: finished, failed, missing.
+
     Raises:
-        SystemExit: Status 2 after a user's mistake, 1 after another error, 130 after Ctrl-C, 143 after SIGTERM.
+        SystemExit: Status 2 after a user's mistake (in a sweep, if all jobs that failed did so by one), 1 after another
+            error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     _export_environment(conf.parent)
     os.environ["ACTIVESSF_COMMAND"] = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    forget_sweep()
+    try:
+        with _terminable():
+            _start(main, conf)
+    except BaseException as ending:
+        status = _end_sweep()
+        stopped = isinstance(ending, SystemExit) and ending.code in (INTERRUPTED_STATUS, TERMINATED_STATUS)
+        if status and not stopped:
+            raise SystemExit(status) from ending
+        raise
+    if status := _end_sweep():
+        raise SystemExit(status)
+
+
+def _start(main: Callable[[], Any], conf: Path) -> None:
     try:
         sys.argv[1:] = canonical(sys.argv[1:], conf)
         with _mistakes_reported(conf):
@@ -172,6 +198,19 @@ def start(main: Callable[[], Any], conf: Path = CONF) -> None:
         if _full_errors():
             traceback.print_exc()
         _fail(sentence, error)
+
+
+def _end_sweep() -> int:
+    """Print the summary of the sweep, if this process has started one; returns the exit status it asks for."""
+    sweep = sweep_of_this_process()
+    if sweep is None:
+        return 0
+    plans = read_plans([record.folder for record in sweep.records])
+    if plans:
+        print(told(plans), flush=True)
+    if not plans or sweep.failed or sweep.missing:
+        print(summary(sweep), file=sys.stderr if sweep.failed or sweep.missing else sys.stdout, flush=True)
+    return exit_status(sweep, MISTAKE_STATUS)
 
 
 def mistake(error: BaseException, conf: Path = CONF) -> str | None:
@@ -213,6 +252,9 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         argument = arguments[position]
         following = arguments[position + 1] if position + 1 < len(arguments) else None
         position += 1
+        if argument == "--dry-run":
+            overrides.append("dry_run=true")
+            continue
         if argument == "--":
             return flags, [*overrides, *arguments[position - 1 :]]
         if not argument.startswith("-"):
@@ -341,6 +383,9 @@ def _mistakes_reported(conf: Path) -> Iterator[None]:
             try:
                 return function()
             except Exception as error:
+                if (sweep := sweep_of_this_process()) is not None and sweep.failed:
+                    # Each failed job has said what was wrong, and the summary will.
+                    raise SystemExit(exit_status(sweep, MISTAKE_STATUS)) from error
                 sentence = mistake(error, conf)
                 if sentence is None:
                     raise
@@ -378,6 +423,23 @@ def _full_errors() -> bool:
 def _fail(sentence: str, error: BaseException) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(MISTAKE_STATUS) from error
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that a sweep can still say what is missing."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(TERMINATED_STATUS)
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _refuse_a_sweep_as_one_run() -> None:

@@ -16,6 +16,7 @@ from activessf.errors import InputError
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 _MOST_FOLDS = 5  # the config group `fold` has the options 0 to 4
+_MOST_DEVICES = 10_000
 
 
 def build(node: Any, **arguments: Any) -> Any:
@@ -36,9 +37,9 @@ def build(node: Any, **arguments: Any) -> Any:
         raise
 
 
-def plain(node: Any) -> Any:
-    """A configuration node as plain values, interpolations resolved."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+def plain(node: Any, resolve: bool = True) -> Any:
+    """A configuration node as plain values, interpolations resolved unless they are to stay."""
+    return OmegaConf.to_container(node, resolve=resolve) if OmegaConf.is_config(node) else node
 
 
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:
@@ -89,8 +90,9 @@ def check_settings(config: DictConfig) -> None:
     _require(fits, "checkpoint_minutes", minutes, "be null or a number of minutes, 0 or more")
     shard, num_shards = config.shard, config.num_shards
     _require(_is_integer(num_shards) and num_shards >= 1, "num_shards", num_shards, "be 1 or more")
-    for key in ("strict", "compile"):
+    for key in ("strict", "compile", "dry_run"):
         _require(isinstance(config[key], bool), key, config[key], "be true or false")
+    _check_plan(config.plan)
     _check_quality(config.quality)
     _check_audit(config.audit)
     _check_watch(config.watch)
@@ -124,6 +126,15 @@ def _check_patches(backbone: DictConfig, size: int, patch: int) -> None:
             f"recipe.image_size={size} is no multiple of {own}, the patch size of backbone={backbone.name}; set "
             f"recipe.image_size={max(1, round(size / step)) * step}."
         )
+
+
+def _check_plan(plan: DictConfig) -> None:
+    devices, images = plain(plan.devices), plan.images
+    fits = isinstance(devices, list) and all(_is_integer(number) and 1 <= number <= _MOST_DEVICES for number in devices)
+    _require(fits, "plan.devices", devices, f"be a list of numbers of devices, 1 to {_MOST_DEVICES}, e.g. [1, 8]")
+    fits = images is None or _is_integer(images) and images >= 1
+    _require(fits, "plan.images", images, "be null or a whole number, 1 or more")
+    _require(isinstance(plan.measure, bool), "plan.measure", plan.measure, "be true or false")
 
 
 def _check_quality(quality: DictConfig) -> None:

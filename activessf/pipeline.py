@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 
@@ -31,12 +31,13 @@ from activessf.manifests import read_json, write_json, write_text
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.preparation import VERSIONS, Preparation
 from activessf.pretrained import check_hub, existing_checkpoint
-from activessf.provenance import device, now, provenance
+from activessf.provenance import device, frozen_requirements, now, provenance, rerunnable
 from activessf.regions.quality.page import PAGE
 from activessf.selection.audit.page import PAGE as AUDIT_PAGE
 from activessf.selection.stage import selected_crops
 from activessf.training.pretraining import SUMMARY_FILE, Watched, pretrain
 from activessf.training.running import Runner
+from activessf.training.timing import TIMING_FILE
 from activessf.training.watching.feature_probe import LabeledCells
 from activessf.training.watching.settings import Watch
 from activessf.trainings import cell_images, make_backbone, make_optimization, tell, training_checkpoints
@@ -52,7 +53,7 @@ _VERSIONS = {"pretraining": 2, "finetuning": 2}
 _NO_PART_IN_RESULTS = (
     *("fold", "paths", "logger", "num_workers", "cache_gib", "experiment", "trainer"),
     *("strict", "shard", "num_shards", "calibrate", "calibration", "quality", "audit", "watch"),
-    "checkpoint_minutes",
+    *("checkpoint_minutes", "dry_run", "plan"),
 )
 # Keys know of no file where there is none; tables must, to tell such runs from others.
 _FROM_SCRATCH = {"backbone.checkpoint": None, "ssl_method.init": None}
@@ -66,6 +67,7 @@ def preprocess(config: DictConfig) -> Path:
 
     With `calibrate` set it finds settings of stage 1 instead, and with `shard` it does a share of the slides.
     """
+    _refuse_dry_run(config)
     preparation = Preparation(config)
     if config.calibrate is not None:
         return preparation.calibrate()
@@ -80,6 +82,7 @@ def preprocess(config: DictConfig) -> Path:
 
 def select(config: DictConfig) -> Path:
     """Stages 1 and 2: what pretraining would see, and an audit of it; returns the folder with selection.csv."""
+    _refuse_dry_run(config)
     prepared = Preparation(config)
     if prepared.strategy is None:
         raise InputError("selection=none selects nothing: pretraining sees the whole slides. Choose another selection.")
@@ -101,6 +104,10 @@ def train(config: DictConfig) -> Path:
     pipeline = Pipeline(config)
     if config.ssl_method.method is not None:
         pipeline.prepared.check_features()
+    if config.dry_run:
+        from activessf import dry_run  # it looks at what is built here
+
+        return dry_run.plan(pipeline)
     folder = pipeline.run.obtain()
     metrics = read_json(folder / METRICS_FILE)
     log.info(
@@ -110,6 +117,11 @@ def train(config: DictConfig) -> Path:
         *(100 * metrics[name] for name in ("accuracy", "pr_auc", "f1")),
     )
     return folder
+
+
+def _refuse_dry_run(config: DictConfig) -> None:
+    if config.dry_run:
+        raise InputError("dry_run=true tells what train.py would do, with the stages before it; leave it away here.")
 
 
 class Pipeline:
@@ -138,16 +150,11 @@ class Pipeline:
             return f"from {Path(self.config.backbone.checkpoint).name}"
         return "pretrained weights" if self.config.backbone.pretrained else "no pretraining"
 
-    @cached_property
-    def pretraining(self) -> Artifact:
-        """The pretrained encoder."""
-        images = self.prepared.pretraining_images()
-        regions = self.config.selection.pool == "regions"
-        base = self.prepared.regions.folder if regions else self.prepared.source.root
-        names = [path.relative_to(base).as_posix() for path in images]
-        inputs = {
+    @property
+    def pretraining_settings(self) -> dict[str, Any]:
+        """What the pretrained encoder depends on besides its images."""
+        return {
             "version": _VERSIONS["pretraining"],
-            "images": fingerprint([self.prepared.regions.name, names]) if regions else files_fingerprint(base, names),
             # What fine-tuning does has no part in it.
             "method": {key: value for key, value in self._method_settings.items() if not key.startswith("finetuning_")},
             "backbone": self._backbone_settings,
@@ -156,11 +163,21 @@ class Pipeline:
             "compile": self.config.compile,
             "seed": self.seed,
         }
+
+    @cached_property
+    def pretraining(self) -> Artifact:
+        """The pretrained encoder."""
+        images = self.prepared.pretraining_images()
+        regions = self.config.selection.pool == "regions"
+        base = self.prepared.regions.folder if regions else self.prepared.source.root
+        names = [path.relative_to(base).as_posix() for path in images]
+        content = fingerprint([self.prepared.regions.name, names]) if regions else files_fingerprint(base, names)
+        inputs = {**self.pretraining_settings, "images": content}
         label = f"{self.config.data.name}-{self.config.ssl_method.name}-{self.config.selection.name}"
         return self.prepared.artifact("pretraining", label, inputs, lambda folder: self._pretrain(images, folder))
 
     def _pretrain(self, images: list[Path], folder: Path) -> None:
-        recipe, method = self.config.recipe.pretraining, self._method()
+        recipe, method = self.config.recipe.pretraining, self.method()
         ssl = self.config.ssl_method
         method.optimization = make_optimization(recipe, len(images), ssl.betas, ssl.layer_decay, ssl.decay_vectors)
         # Whatever selection.scope is: cells of the tested fold are not even watched.
@@ -179,7 +196,7 @@ class Pipeline:
             self.config.compile,
         )
 
-    def _method(self) -> SelfSupervisedMethod:
+    def method(self) -> SelfSupervisedMethod:
         """The method with its first weights."""
         seed_everything(self.seed, verbose=False)
         method: SelfSupervisedMethod = build(self.config.ssl_method.method, backbone=make_backbone(self.config))
@@ -241,7 +258,7 @@ class Pipeline:
 
     def _run(self, folder: Path) -> None:
         started, clock = now(), time.monotonic()
-        self._check_networks()
+        self.check_networks()
         try:
             pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
             base = self._finetuned
@@ -256,8 +273,9 @@ class Pipeline:
             raise
         wandb.finish()  # one W&B run a job, also where a sweep runs many in one process
         seconds = {"before_finetuning": before, "finetuning": time.monotonic() - clock - before}
-        write_json(self._record(pretrained, started, seconds, told), folder / "run.json")
-        write_text(OmegaConf.to_yaml(self.config, resolve=True), folder / "config.yaml")
+        write_json(self._record(pretrained, folder, started, seconds, told), folder / "run.json")
+        write_text(rerunnable(self.config), folder / "config.yaml")
+        write_text(frozen_requirements(), folder / "requirements-frozen.txt")
 
     @property
     def _finetuned(self) -> Pipeline | None:
@@ -268,7 +286,7 @@ class Pipeline:
         config.recipe.finetuning.retrain_head = None
         return Pipeline(config, self.prepared)
 
-    def _check_networks(self) -> None:
+    def check_networks(self) -> None:
         """Refuse a backbone that doesn't fit the method, or weights that aren't at hand, before anything long runs."""
         self._check_starting_weights()
         if self.config.backbone.pretrained and self.config.ssl_method.method is not None:
@@ -282,7 +300,7 @@ class Pipeline:
             check_hub(self.config.backbone.model_name, "backbone.pretrained=false")
         self.classification.check()
         if self.config.ssl_method.method is not None:
-            self._method()
+            self.method()
             build(self.config.ssl_method.view)
             if self.prepared.needs_features:
                 self.prepared.extractor.identity()  # a checkpoint that is named must be there
@@ -308,7 +326,12 @@ class Pipeline:
             logger.log_metrics(numbers)
 
     def _record(
-        self, pretrained: Path | None, started: str, seconds: dict[str, float], classification: dict[str, Any]
+        self,
+        pretrained: Path | None,
+        folder: Path,
+        started: str,
+        seconds: dict[str, float],
+        classification: dict[str, Any],
     ) -> dict[str, Any]:
         """What ran, for run.json."""
         summary = {} if pretrained is None else read_json(pretrained / SUMMARY_FILE)
@@ -335,6 +358,7 @@ class Pipeline:
             "started": started,
             "seconds": {**seconds, "pretraining": summary.get("seconds")},
             "device": device(self.config.trainer.accelerator),
+            "timing": {"pretraining": _timing(pretrained), "finetuning": _timing(folder)},
             **record,
         }
 
@@ -390,6 +414,12 @@ def _by_content(node: DictConfig, key: str, *left_out: str) -> dict[str, Any]:
     if node[key] is not None:
         settings[key] = content_hash(existing_checkpoint(node[key]))[:_HASH_DIGITS]
     return settings
+
+
+def _timing(folder: Path | None) -> dict[str, Any] | None:
+    """Where the time of a training went; None where there was none, or an earlier version that did not tell."""
+    there = folder is not None and (folder / TIMING_FILE).is_file()
+    return read_json(folder / TIMING_FILE) if folder is not None and there else None
 
 
 def _told(summary: dict[str, Any]) -> str:

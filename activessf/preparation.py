@@ -377,6 +377,11 @@ class Preparation:
         folder = self._feature_artifact(part, table, self.extractor).obtain()
         return folder / FEATURES_FILE, known.get_indexer(crops)
 
+    def feature_artifacts(self) -> list[Artifact]:
+        """What the selection looks at: features of the labeled cells and of all candidate regions."""
+        parts = ((self.cells, CELLS_FILE), (self.regions, REGIONS_FILE))
+        return [self._feature_artifact(part, table, self.extractor) for part, table in parts]
+
     def _feature_artifact(self, part: Artifact, table: str, extractor: FeatureExtractor) -> Artifact:
         inputs = {"version": VERSIONS["features"], "images": part.name, "extractor": extractor.identity()}
 

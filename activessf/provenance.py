@@ -6,14 +6,17 @@ import os
 import platform
 import subprocess
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from activessf import __version__
+from activessf.configuration import CONF, plain
 
 _PACKAGES = (
     "torch", "torchvision", "pytorch-lightning", "timm", "hydra-core", "omegaconf", "numpy", "scipy", "scikit-learn",
@@ -49,6 +52,24 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def frozen_requirements() -> str:
+    """All packages that are installed, as `pip freeze` names them: a text of lines name==version."""
+    found = {f"{package.metadata['Name']}=={package.version}" for package in distributions()}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def rerunnable(config: DictConfig) -> str:
+    """A configuration as a file, resolved, that `train.py --config-path FOLDER` runs again.
+
+    Hydra's own settings and the names of the options chosen, which tables use, stand in it as well.
+    """
+    hydra = plain(OmegaConf.load(CONF / "config.yaml").hydra, resolve=False)
+    hydra["runtime"] = {"choices": dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}}
+    line = '# Again: python train.py --config-path "$PWD/<this folder>" paths.output_dir=<another folder>\n'
+    return line + OmegaConf.to_yaml(OmegaConf.create({**plain(config), "hydra": hydra}))
 
 
 def git_revision() -> str | None:

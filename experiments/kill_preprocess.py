@@ -154,7 +154,7 @@ def tables(output: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("summary.json", "inputs.json")
+        if path.is_file() and path.name not in ("summary.json", "inputs.json", "made.json")
     }
 
 
@@ -285,7 +285,7 @@ class Trial:
             )
             tally.findings.append(f"{output.name}: after {kills} kills these files differ: {differing[:5]}")
         regions, store = output / "stages" / "regions", output / "stages" / "slides_searched"
-        left = [path.name for path in regions.iterdir() if path.name.startswith(".") and path.suffix != ".lock"]
+        left = [path.name for path in regions.iterdir() if path.name.startswith(".")]
         temporary = [path.name for path in (output / "temporary").iterdir()]
         left += [name for name in temporary if not _OF_LIBRARIES.fullmatch(name)]
         tally.of_libraries += sum(bool(_OF_LIBRARIES.fullmatch(name)) for name in temporary)

@@ -181,7 +181,7 @@ def results(output: Path) -> dict[str, bytes]:
 def unfinished(output: Path) -> list[str]:
     """Folders that were being filled, temporary files and checkpoints that nobody needs any more."""
     left = [path for pattern in ("*/*/.*", "checkpoints/*/*") for path in output.glob(pattern)]
-    return sorted(path.relative_to(output).as_posix() for path in left if path.suffix != ".lock")
+    return sorted(path.relative_to(output).as_posix() for path in left)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

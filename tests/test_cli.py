@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import re
 import runpy
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A program like train.py that only says which job it is, or fails as it is told to.
 PROGRAM = """
+import os, signal, time
 from pathlib import Path
 import hydra
 from omegaconf import DictConfig
@@ -44,6 +46,9 @@ def stage(config: DictConfig) -> Path:
         return Path(config.data.root)
     if config.fail == "sigterm":
         raise SIGTERMException
+    if config.fail == "killed" and index == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
     if config.fail == "ctrl-c":
         raise KeyboardInterrupt
     if config.fail == "ctrl-c-in-fit":
@@ -81,6 +86,9 @@ hydra:
   sweep:
     dir: ${paths.output_dir}/${oc.env:ACTIVESSF_PROCESS}
     subdir: ${hydra.job.num}
+  callbacks:
+    sweep:
+      _target_: activessf.jobs.sweep.SweepStart
 """
 
 Runner = Callable[..., subprocess.CompletedProcess[str]]
@@ -226,6 +234,7 @@ def test_everything_else_comes_back_as_it_came(override: str, conf: Path) -> Non
         ("seed=1 -i", "--info=all seed=1"),
         ("-i fold=1", "--info=all fold='1'"),
         ("fold=1 --help", "--help fold='1'"),
+        ("seed=1 --dry-run -m", "-m seed=1 dry_run=true"),
         ("--hydra-help", "--hydra-help"),
         ("-sc install=bash", "-sc install=bash"),
         ("seed=1 -m -- ssl=mae -x", "-m seed=1 -- ssl_method=mae -x"),
@@ -411,7 +420,12 @@ def test_a_failed_job_does_not_stop_a_sweep_but_its_exit_status_is_2(call: Runne
     ]
     assert "error in job 1 (fail=input fold='1'): fold 1 is empty; take another.\n" in done.stderr
     assert "error in job 3 (fail=input fold='3'): fold 3 is empty; take another.\n" in done.stderr
-    assert done.stderr.endswith("error: fold 1 is empty; take another.\n")
+    assert "\n5 jobs: 3 finished, 2 failed, 0 missing.\n" in done.stderr
+    assert re.search(
+        r"  failed   1 fail=input fold='1'\n           \S+/1\n           \| fold 1 is empty; take another.\n",
+        done.stderr,
+    )
+    assert done.stderr.endswith("The same command runs the failed and the missing ones again, and those alone.\n")
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -422,6 +436,7 @@ def test_failed_jobs_in_other_processes_are_told_too(call: Runner) -> None:
     assert done.returncode == 2
     assert done.stdout.count("ran mae") == 3
     assert "fold 1 is empty" in done.stderr and "fold 3 is empty" in done.stderr
+    assert "5 jobs: 3 finished, 2 failed, 0 missing." in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -431,7 +446,35 @@ def test_a_defect_keeps_its_traceback_and_ends_with_status_1(call: Runner) -> No
     assert "ran mae 2" in done.stdout
     assert "RuntimeError: defect in fold 1" in done.stderr
     assert "RuntimeError: defect in fold 3" in done.stderr
+    assert "3 jobs: 1 finished, 2 failed, 0 missing." in done.stderr
+    assert done.stderr.count("Traceback") == 2  # each once, as it happens
     assert "Traceback" in done.stderr
+
+
+def test_a_job_leaves_its_state_its_error_and_its_log_in_its_folder(call: Runner, app: Path) -> None:
+    call("fail=defect", "fold=0,1", "-m")
+    sweep = max((app / "outputs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    said = [json.loads((sweep / job / "status.json").read_text()) for job in ("0", "1")]
+    assert [(one["state"], one["job"], one["overrides"]) for one in said] == [
+        ("finished", 0, ["fail=defect", "fold='0'"]),
+        ("failed", 1, ["fail=defect", "fold='1'"]),
+    ]
+    assert said[0]["result"] == str(app / "outputs") and not said[1]["mistake"]
+    assert said[1]["error"].endswith("RuntimeError: defect in fold 1\n")
+    assert "RuntimeError: defect in fold 1" in (sweep / "1" / "app.log").read_text()
+
+
+def test_sigterm_ends_a_sweep_with_what_is_missing(call: Runner) -> None:
+    done = call("fail=killed", "fold=0..4", "-m")
+    assert done.returncode == 143 and "Traceback" not in done.stderr
+    assert "5 jobs: 2 finished, 0 failed, 3 missing.\n" in done.stderr
+    missing = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("  missing")]
+    assert missing == ["2", "3", "4"]
+
+
+def test_a_sweep_that_never_began_has_no_summary(call: Runner) -> None:
+    done = call("fold=0,7", "-m")
+    assert done.returncode == 2 and "jobs:" not in done.stderr
 
 
 def test_full_errors_show_the_traceback_of_a_mistake(call: Runner) -> None:

@@ -206,7 +206,7 @@ def test_layer_decay_and_accumulation_reach_the_training(outputs, demo):
     made = pipeline.Pipeline(configure(outputs, *on(demo), "ssl.layer_decay=0.5"))
     images = made.prepared.pretraining_images()
     assert made.pretraining.inputs["method"]["layer_decay"] == 0.5
-    method = made._method()
+    method = made.method()
     ssl = made.config.ssl_method
     method.optimization = make_optimization(made.config.recipe.pretraining, len(images), ssl.betas, ssl.layer_decay)
     optimizer = method.configure_optimizers()["optimizer"]
@@ -620,7 +620,7 @@ def test_a_checkpoint_starts_a_supervised_network(tmp_path, demo, monkeypatch):
 
 
 def test_init_starts_a_whole_method_and_keys_follow_content_not_paths(tmp_path, demo, monkeypatch):
-    method = pipeline.Pipeline(configure(tmp_path, *on(demo), "selection=none", "seed=3"))._method()
+    method = pipeline.Pipeline(configure(tmp_path, *on(demo), "selection=none", "seed=3")).method()
     names = {"encoder.": "", "decoder.mask_token": "mask_token", "decoder.": "decoder_"}
     weights = {}
     for name, value in method.state_dict().items():

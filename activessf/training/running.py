@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from tqdm import tqdm
 
 from activessf.data.datasets import ImageFiles, View, evaluation_loader
 from activessf.errors import InputError
-from activessf.manifests import write_table
+from activessf.jobs.progress import tell_end, tell_step
+from activessf.manifests import write_json, write_table
 from activessf.training.attention import choose_attention
 from activessf.training.finite import FiniteLoss
 from activessf.training.resuming import Checkpoints, SaveCheckpoints, TrainingData, joined
+from activessf.training.timing import TIMING_FILE, StepClock, device_name
 
 log = logging.getLogger(__name__)
 # Lightning tells of its hardware and habits before every stage; what is wrong still comes through.
@@ -52,17 +54,21 @@ class StepProgress(Callback):
     """
 
     def __init__(self, description: str, total_steps: int) -> None:
+        self._description, self._total_steps = description, total_steps
         self._bar = tqdm(total=total_steps, desc=description, unit="step")
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Advance by the steps done."""
         self._bar.update(trainer.global_step - self._bar.n)
-        losses = {name: f"{value:.3f}" for name, value in trainer.callback_metrics.items() if name.endswith("loss")}
-        self._bar.set_postfix(losses, refresh=False)
+        losses = {name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith("loss")}
+        self._bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()}, refresh=False)
+        last = next(iter(losses.values()), None)
+        tell_step(self._description, trainer.current_epoch, trainer.global_step, self._total_steps, last)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Leave the full bar."""
         self._bar.close()
+        tell_end()
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         """Leave the bar where it is."""
@@ -131,6 +137,8 @@ class Runner:
     ) -> float:
         """Train a module for `total_steps` optimiser steps; its CSV history goes to `directory/history/metrics.csv`.
 
+        `history/timing.json` beside it tells where the time went.
+
         A training that was stopped before goes on from its newest checkpoint.
 
         Args:
@@ -152,11 +160,12 @@ class Runner:
         before = checkpoints.history(resumed)
         saving = SaveCheckpoints(checkpoints, self.checkpoint_minutes, history, before)
         guard = FiniteLoss(description, self.failed)
+        clock = StepClock()
         trainer = self.make_trainer(
             max_steps=total_steps,
             max_epochs=-1,
             logger=[history, *self.loggers()],
-            callbacks=[StepProgress(description, total_steps), guard, *callbacks, saving],
+            callbacks=[clock.first, StepProgress(description, total_steps), guard, *callbacks, saving, clock.last],
             enable_progress_bar=False,
             enable_checkpointing=False,
             default_root_dir=directory,
@@ -179,6 +188,9 @@ class Runner:
         logged = joined(before, history)
         if len(logged):
             write_table(logged, directory / HISTORY_FILE)
+        log.info("%s: %s.", description, clock.timing)
+        device = device_name(trainer.strategy.root_device, trainer.world_size)
+        write_json({"device": device, **asdict(clock.timing)}, directory / TIMING_FILE)
         checkpoints.clear()
         return time.monotonic() - started
 

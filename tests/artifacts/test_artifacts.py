@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activessf.artifacts import artifact, files_fingerprint, fingerprint, readable
+from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable, results
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -65,7 +65,7 @@ def test_a_failed_stage_publishes_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="broke"):
         wanted.obtain()
     assert not wanted.ready
-    assert [path.name for path in (tmp_path / "stage").iterdir() if path.suffix != ".lock"] == []
+    assert list((tmp_path / "stage").iterdir()) == []
 
 
 def test_leftovers_of_a_killed_process_are_cleared(tmp_path):
@@ -96,3 +96,68 @@ def test_of_two_processes_one_works_and_the_other_waits(tmp_path):
     assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
     assert time.monotonic() - started >= 0.5
     assert (tmp_path / "made.txt").read_text() == "made\n"
+
+
+def test_a_result_notes_what_it_cost_without_what_it_was_made_from(tmp_path, monkeypatch):
+    clock = [0.0]
+
+    class Time:
+        monotonic = staticmethod(lambda: clock[0])
+
+    monkeypatch.setattr(results, "time", Time)
+
+    def make_regions(folder: Path) -> None:
+        clock[0] += 7
+
+    def make_selection(folder: Path) -> None:
+        clock[0] += 5
+        regions.obtain()
+        regions.obtain()
+        clock[0] += 2
+
+    regions = artifact(tmp_path, "regions", "demo", {"a": 1}, make_regions)
+    selection = artifact(tmp_path, "selection", "demo", {"b": 1}, make_selection)
+    made = json.loads((selection.obtain() / "made.json").read_text())
+    assert made["seconds"] == 7 and made["used"] == [f"regions/{regions.name}"]
+    of_regions = json.loads((regions.folder / "made.json").read_text())
+    assert of_regions["seconds"] == 7 and of_regions["used"] == []
+
+
+def test_whoever_lost_the_lease_takes_the_result_that_was_published_meanwhile(tmp_path):
+    def slow(folder: Path) -> None:
+        (folder / "x.txt").write_text("late")
+        results.lease_of(wanted.folder).unlink()  # another machine took this one for dead ...
+        Artifact(wanted.folder, {}, lambda faster: (faster / "x.txt").write_text("first")).obtain()
+
+    wanted = artifact(tmp_path, "stage", "label", {"a": 1}, slow)
+    assert (wanted.obtain() / "x.txt").read_text() == "first"
+    assert [path.name for path in (tmp_path / "stage").iterdir()] == [wanted.name]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from activessf.artifacts import artifact
+def make(folder):
+    (folder / "half").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+artifact(Path(sys.argv[1]), "stage", "label", {"a": 1}, make).obtain()
+"""
+
+
+def test_what_a_killed_process_has_begun_is_begun_anew_at_once(tmp_path):
+    subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False)
+    assert len(list((tmp_path / "stage").glob(".*.partial-*"))) == 1
+    wanted = artifact(tmp_path, "stage", "label", {"a": 1}, lambda folder: (folder / "whole").touch())
+    started = time.monotonic()
+    assert (wanted.obtain() / "whole").exists() and not (wanted.folder / "half").exists()
+    assert time.monotonic() - started < 5
+    assert [path.name for path in (tmp_path / "stage").iterdir()] == [wanted.name]
+
+
+def test_what_another_machine_has_begun_is_left_alone(tmp_path):
+    wanted = artifact(tmp_path, "stage", "label", {"a": 1}, lambda folder: (folder / "x").touch())
+    theirs = wanted.folder.parent / f".{wanted.name}.partial-0123456789ab-1-77-deadbeef"
+    theirs.mkdir(parents=True)
+    wanted.obtain()
+    assert theirs.is_dir()
