@@ -22,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from activessf.launching.meeting import agreed, wait_until, waits
 from activessf.manifests import write_json
 
 log = logging.getLogger(__name__)
@@ -121,14 +122,35 @@ class Artifact:
         """The folder, whole: found if it is there, else made and published at once.
 
         Of two processes that need the same result, one works and the other waits. If `make` fails, nothing is
-        published.
+        published. Of the processes of one training, process 0 works.
         """
+        if waits():
+            wait_until(lambda: self.ready)
         if self.ready:
             _tell_reuse(self.folder)
             return self.folder
+        return self._made(lambda: not self.ready)
+
+    def obtain_together(self) -> Path:
+        """The folder, whole, as `obtain` gives it, but made by all processes of one training together.
+
+        Each calls `make`; what the others than process 0 write is thrown away.
+        """
+        if waits():
+            if agreed(lambda: True):
+                with tempfile.TemporaryDirectory() as scratch:
+                    self.make(Path(scratch))
+            return self.obtain()
+        if self.ready:
+            agreed(lambda: False)
+            return self.obtain()
+        return self._made(lambda: agreed(lambda: not self.ready))
+
+    def _made(self, needed: Callable[[], bool]) -> Path:
+        """The folder, made and published if it is needed by the time that nobody else makes it."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(self.folder):
-            if not self.ready:
+            if needed():
                 with _publishing(self.folder) as partial:
                     self.make(partial)
                     write_json(dict(self.inputs), partial / INPUTS_FILE)
