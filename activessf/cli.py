@@ -59,6 +59,7 @@ _NUMBER = re.compile(r"[0-9]+|'[0-9]+'|\"[0-9]+\"")
 _ONE_VALUE = re.compile(r"[^\s,()\[\]{}]+")
 _NAME = re.compile(r"(?!(?:null|true|false)$)[A-Za-z][\w-]*", re.I)
 _LONGEST_SWEEP = 10_000
+_SUBMITIT = "hydra/launcher/submitit_slurm"  # what conf/hydra/launcher/slurm.yaml builds on
 _WITHOUT_FOLDER = ("hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=stdout")
 
 # Hydra raises these as plain ValueErrors; others of that type are ours or a library's and keep their traceback.
@@ -481,6 +482,8 @@ def _exit_as_signalled(error: SystemExit) -> None:
 
 def _composition_mistake(error: HydraException, conf: Path) -> str:
     message = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file == _SUBMITIT:
+        return "hydra/launcher=slurm needs submitit; install it: pip install -e '.[slurm]'."
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group} has no option {name}; its options are {', '.join(error.options)}."

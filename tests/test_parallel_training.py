@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Dropped paths are drawn by each process for its own images, so they have no part in what is compared.
 COMMON = ["fold=0", "recipe.finetuning.drop_path_rate=0"]
 PRETRAINED = [*COMMON, "ssl=mae", "selection=crf"]
-SUPERVISED = [*COMMON, "ssl=none", "backbone=resnet18"]
+SUPERVISED = [*COMMON, "ssl=none", "backbone=resnet18", "recipe.finetuning.checkpoint=best"]
 
 
 def script(output: Path, launcher: list[str], *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def assert_equal(found: Path, expected: Path) -> None:
     places = ["image", "x", "y", "width", "height", "group", "fold", "label"]
     pd.testing.assert_frame_equal(one[places], other[places])
     np.testing.assert_allclose(one.filter(like="p_"), other.filter(like="p_"), atol=1e-4)
-    assert metrics(found) == pytest.approx(metrics(expected), abs=1e-9)
+    assert metrics(found) == pytest.approx(metrics(expected), abs=1e-5)
     assert found.parent.name == expected.parent.name  # the number of devices has no part in what a run is
     assert sorted(path.name for path in found.iterdir()) == sorted(path.name for path in expected.iterdir())
 

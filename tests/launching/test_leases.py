@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activessf.launching.leases import Leases, Pool, gpu_names, lease_handles, node_pool
@@ -85,6 +85,7 @@ def test_the_pool_is_the_gpus_or_shares_of_the_cores(monkeypatch: pytest.MonkeyP
 
 
 @given(st.lists(st.integers(1, 4), max_size=12))
+@settings(deadline=None)
 def test_whatever_is_asked_for_no_two_have_the_same_device(tmp_path_factory: pytest.TempPathFactory, asked: list[int]):
     folder = tmp_path_factory.mktemp("leases")
     pool = Pool("gpu", tuple("01234"))

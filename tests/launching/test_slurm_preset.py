@@ -5,6 +5,7 @@ import re
 import stat
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,15 @@ def test_the_preset_asks_slurm_for_what_a_training_needs(tmp_path: Path) -> None
     assert asked["signal"].startswith("USR2@") and asked["cpus-per-task"] == "8" and asked["mem"] == "32GB"
     told = (tmp_path / "env.txt").read_text()
     assert re.search(rf"^PYTHONPATH={ROOT}", told, re.M) and f"ACTIVESSF_SCRIPT={ROOT}/train.py" in told
+
+
+@pytest.mark.skipif(
+    find_spec("hydra_plugins.hydra_submitit_launcher") is not None, reason="needs a place without submitit"
+)
+def test_without_submitit_there_is_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "fold=0,1", "-m", "hydra/launcher=slurm"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "error: hydra/launcher=slurm needs submitit; install it: pip install -e '.[slurm]'.\n"
