@@ -11,7 +11,7 @@ def main(config: DictConfig) -> None:
     """Run stages 1 to 4 as configured, each only where its result is missing."""
     from activessf import pipeline  # brings torch, which --help needn't wait for
 
-    cli.run(pipeline.train, config)
+    cli.run(pipeline.train, config, pipeline.training_devices)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from activessf.data.datasets import ImageFiles
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError
 from activessf.evaluation.predictions import write_predictions
+from activessf.launching.ranks import own_rank
+from activessf.methods.batch_norm import normalise_together
 from activessf.preparation import Preparation
 from activessf.pretrained import load_backbone, load_weights, read_state_dict
 from activessf.training.classifiers import FeatureClassifier
@@ -139,6 +141,8 @@ class Classification:
             load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh)
         elif self.config.ssl_method.method is None and self.config.backbone.checkpoint is not None:
             tell(str(load_encoder(network, self.config.backbone.checkpoint)))
+        if self.trains and own_rank().count > 1:
+            normalise_together(network)
         return network
 
     def run(

@@ -27,8 +27,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from activessf.errors import InputError
+from activessf.errors import InputError, JobFailed
 from activessf.jobs.sweep import exit_status, forget_sweep, summary, sweep_of_this_process
+from activessf.launching.command import COMMAND, PART_OF, SCRIPT, job_command, job_number, own_node
+from activessf.launching.ranks import own_rank
 from activessf.planning.plan import read_plans, told
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -62,6 +64,8 @@ _NUMBER = re.compile(r"[0-9]+|'[0-9]+'|\"[0-9]+\"")
 _ONE_VALUE = re.compile(r"[^\s,()\[\]{}]+")
 _NAME = re.compile(r"(?!(?:null|true|false)$)[A-Za-z][\w-]*", re.I)
 _LONGEST_SWEEP = 10_000
+_SUBMITIT = "hydra/launcher/submitit_slurm"  # what conf/hydra/launcher/slurm.yaml builds on
+_WITHOUT_FOLDER = ("hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=stdout")
 
 # Hydra raises these as plain ValueErrors; others of that type are ours or a library's and keep their traceback.
 _HYDRA_VALUE_ERRORS = {
@@ -111,29 +115,42 @@ def canonical(overrides: Sequence[str], conf: Path = CONF) -> list[str]:
     return flags + rest
 
 
-def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
+def run(
+    stage: Callable[[DictConfig], Path], config: DictConfig, devices: Callable[[DictConfig], int] | None = None
+) -> Path | None:
     """Run one job and say where its result is; to be called by the function under `@hydra.main`.
 
     A single run that fails by a user's mistake ends here with one sentence on stderr. In a sweep the job says what
     went wrong as soon as it does, and its exception goes on to Hydra, which runs the other jobs and then raises the
-    first failed job's; `start` turns that into the exit status.
+    first failed job's; `start` turns that into the exit status. A stage that is to have several devices is run by as
+    many processes, which this one starts and waits for; where it is one of several itself, all run the stage.
 
     Args:
         stage: One of the functions of `activessf.pipeline`; returns the file or folder of its result.
         config: The job's composed configuration.
+        devices: How many devices the stage is to have; None = it has no use for more than one.
 
     Returns:
-        What the stage returned.
+        What the stage returned; None where other processes ran it.
 
     Raises:
         SystemExit: Status 2 after a user's mistake in a single run, 143 after SIGTERM, 130 after Ctrl-C in a fit.
+        JobFailed: In a sweep, after the processes of a job have failed.
         Exception: Whatever else the stage raised; in a sweep and under HYDRA_FULL_ERROR=1 mistakes too.
     """
     from activessf.jobs.recording import recorded  # brings pandas, which --help needn't wait for
 
     try:
         _refuse_a_sweep_as_one_run()
+        rank = own_rank()
+        if rank.count > 1 and devices is None:
+            raise InputError("Only train.py runs as several processes; start this script without torchrun and srun.")
+        if rank.index > 0:
+            logging.getLogger().setLevel(logging.WARNING)  # process 0 tells the rest
         with _warnings_told():
+            if rank.count == 1 and devices is not None and (count := devices(config)) > 1:
+                _run_as_team(count)
+                return None
             result = recorded(lambda: stage(config), mistake)
     except SystemExit as error:
         _exit_as_signalled(error)
@@ -141,12 +158,31 @@ def run(stage: Callable[[DictConfig], Path], config: DictConfig) -> Path:
     except Exception as error:
         sentence = mistake(error)
         if in_sweep():
-            _tell_failed_job(sentence)
+            if not isinstance(error, JobFailed):
+                _tell_failed_job(sentence)
+            if not _sweeps_here():
+                raise SystemExit(1 if sentence is None else MISTAKE_STATUS) from error
         elif sentence is not None and not _full_errors():
             _fail(sentence, error)
         raise
-    print(f"The result is in {result}", flush=True)
+    if rank.index == 0:
+        print(f"The result is in {result}", flush=True)
     return result
+
+
+def _run_as_team(count: int) -> None:
+    """Run this job again as processes of one training; see `launching.team`."""
+    from activessf.launching.team import run_team  # brings torch
+
+    hydra = own_node()
+    folder = Path(hydra.runtime.output_dir)
+    # Its files below .hydra are there already.
+    status = run_team(job_command(hydra, folder, "hydra.output_subdir=null"), count, folder)
+    if status in (0, INTERRUPTED_STATUS, TERMINATED_STATUS) or not _sweeps_here():
+        if status:
+            raise SystemExit(status)
+        return
+    raise JobFailed(f"The processes of {_job_in_words()} have failed; what they said stands above.", status)
 
 
 def start(main: Callable[[], Any], conf: Path = CONF) -> None:
@@ -155,7 +191,8 @@ def start(main: Callable[[], Any], conf: Path = CONF) -> None:
     Rewrites `sys.argv` by `canonical` and ends in one sentence and exit status 2 where the user gave something that
     can't be used; HYDRA_FULL_ERROR=1 adds the traceback. For the configuration, and for the processes that launchers
     start, it exports ACTIVESSF_ROOT (the repository, absolute), ACTIVESSF_PROCESS (this process's id),
-    ACTIVESSF_COMMAND (the command line as typed) and the repository on PYTHONPATH.
+    ACTIVESSF_SCRIPT (the script's path), ACTIVESSF_COMMAND (the command line as typed), and the repository on
+    PYTHONPATH.
 
     Args:
         main: Takes no argument: Hydra reads the command line.
@@ -168,7 +205,9 @@ def start(main: Callable[[], Any], conf: Path = CONF) -> None:
             error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     _export_environment(conf.parent)
-    os.environ["ACTIVESSF_COMMAND"] = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    typed = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    os.environ[COMMAND] = os.environ.get(PART_OF) or typed
+    os.environ[SCRIPT] = os.path.abspath(sys.argv[0])
     forget_sweep()
     try:
         with _terminable():
@@ -185,7 +224,7 @@ def start(main: Callable[[], Any], conf: Path = CONF) -> None:
 
 def _start(main: Callable[[], Any], conf: Path) -> None:
     try:
-        sys.argv[1:] = canonical(sys.argv[1:], conf)
+        sys.argv[1:] = _as_rank(canonical(sys.argv[1:], conf))
         with _mistakes_reported(conf):
             main()
     except KeyboardInterrupt:
@@ -241,6 +280,21 @@ def mistake(error: BaseException, conf: Path = CONF) -> str | None:
         cures = (cure for start, cure in _HYDRA_VALUE_ERRORS.items() if str(error).startswith(start))
         return next((f"{_sentence(str(error))} {cure}" for cure in cures), None)
     return None
+
+
+def _as_rank(arguments: list[str]) -> list[str]:
+    """The command line of one of several processes: only process 0 has a folder and a log of its own.
+
+    Raises:
+        InputError: It is a sweep.
+    """
+    rank = own_rank()
+    if rank.count > 1 and ({"-m", "--multirun"} & set(arguments) or "hydra.mode=MULTIRUN" in arguments):
+        raise InputError(
+            "A sweep (-m) can't be started by torchrun or srun as a whole; leave them away: with trainer.devices=N "
+            "each of its jobs starts processes of its own."
+        )
+    return arguments if rank.index == 0 else [*arguments, *_WITHOUT_FOLDER]
 
 
 def _split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -386,6 +440,9 @@ def _mistakes_reported(conf: Path) -> Iterator[None]:
                 if (sweep := sweep_of_this_process()) is not None and sweep.failed:
                     # Each failed job has said what was wrong, and the summary will.
                     raise SystemExit(exit_status(sweep, MISTAKE_STATUS)) from error
+                if isinstance(error, JobFailed):
+                    print(f"error: {error}", file=sys.stderr)
+                    raise SystemExit(error.status) from error
                 sentence = mistake(error, conf)
                 if sentence is None:
                     raise
@@ -454,17 +511,26 @@ def _refuse_a_sweep_as_one_run() -> None:
 
 
 def in_sweep() -> bool:
-    """Whether this job is one of a sweep (-m)."""
+    """Whether this job is one of a sweep (-m), in this process or one that was started for the job."""
+    return job_number() is not None
+
+
+def _sweeps_here() -> bool:
+    """Whether other jobs of the sweep may follow in this process."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _tell_failed_job(sentence: str | None) -> None:
     """Print the error that is being handled: at the end of a sweep Hydra shows that of the first failed job only."""
-    job = f"job {HydraConfig.get().job.num} ({' '.join(HydraConfig.get().overrides.task)})"
+    job = _job_in_words()
     if sentence is not None:
         print(f"error in {job}: {sentence}", file=sys.stderr, flush=True)
     else:
         print(f"error in {job}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+
+
+def _job_in_words() -> str:
+    return f"job {HydraConfig.get().job.num} ({' '.join(HydraConfig.get().overrides.task)})"
 
 
 def _exit_as_signalled(error: SystemExit) -> None:
@@ -478,6 +544,8 @@ def _exit_as_signalled(error: SystemExit) -> None:
 
 def _composition_mistake(error: HydraException, conf: Path) -> str:
     message = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file == _SUBMITIT:
+        return "hydra/launcher=slurm needs submitit; install it: pip install -e '.[slurm]'."
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group} has no option {name}; its options are {', '.join(error.options)}."

@@ -27,6 +27,9 @@ from activessf.data.augmentations import WholeView
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError
 from activessf.evaluation.metrics import Metrics, fold_metrics, read_predictions
+from activessf.launching.meeting import meeting, waits
+from activessf.launching.ranks import own_rank
+from activessf.launching.trainers import num_devices, with_ranks
 from activessf.manifests import read_json, write_json, write_text
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.preparation import VERSIONS, Preparation
@@ -59,7 +62,7 @@ _NO_PART_IN_RESULTS = (
 _FROM_SCRATCH = {"backbone.checkpoint": None, "ssl_method.init": None}
 _HASH_DIGITS = 16  # of a file's content, in keys and tables
 _STAGE_1 = ("regions", "slide_overrides", "tiling")
-_NO_PART_OF_TRAINER = ("accelerator", "devices", "enable_model_summary", "log_every_n_steps")
+_NO_PART_OF_TRAINER = ("accelerator", "devices", "strategy", "enable_model_summary", "log_every_n_steps")
 
 
 def preprocess(config: DictConfig) -> Path:
@@ -100,7 +103,10 @@ def select(config: DictConfig) -> Path:
 
 
 def train(config: DictConfig) -> Path:
-    """All stages for one fold; returns the run folder with predictions.csv and metrics.json."""
+    """All stages for one fold; returns the run folder with predictions.csv and metrics.json.
+
+    Of several processes that are started for it, all train together, and process 0 does the rest.
+    """
     pipeline = Pipeline(config)
     if config.ssl_method.method is not None:
         pipeline.prepared.check_features()
@@ -108,7 +114,8 @@ def train(config: DictConfig) -> Path:
         from activessf import dry_run  # it looks at what is built here
 
         return dry_run.plan(pipeline)
-    folder = pipeline.run.obtain()
+    with meeting():
+        folder = pipeline.run.obtain_together()
     metrics = read_json(folder / METRICS_FILE)
     log.info(
         "%s, fold %d: accuracy %.2f %%, PR-AUC %.2f %%, F1 %.2f %%",
@@ -122,6 +129,11 @@ def train(config: DictConfig) -> Path:
 def _refuse_dry_run(config: DictConfig) -> None:
     if config.dry_run:
         raise InputError("dry_run=true tells what train.py would do, with the stages before it; leave it away here.")
+
+
+def training_devices(config: DictConfig) -> int:
+    """Devices that one training is to have, each in a process of its own; a dry run needs none."""
+    return 1 if config.dry_run else num_devices(build(config.trainer))
 
 
 class Pipeline:
@@ -260,11 +272,13 @@ class Pipeline:
         started, clock = now(), time.monotonic()
         self.check_networks()
         try:
-            pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
+            pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain_together()
             base = self._finetuned
-            finetuned = None if base is None else base.run.obtain()
+            finetuned = None if base is None else base.run.obtain_together()
             before = time.monotonic() - clock
             told = self.classification.run(pretrained, finetuned, folder, self._runner, self.run_name)
+            if waits():
+                return
             metrics = fold_metrics(read_predictions(folder / PREDICTIONS_FILE))
             write_json(metrics, folder / METRICS_FILE)
             self._log_test(metrics)
@@ -272,6 +286,7 @@ class Pipeline:
             wandb.finish(exit_code=1)
             raise
         wandb.finish()  # one W&B run a job, also where a sweep runs many in one process
+        self._id_file.unlink(missing_ok=True)
         seconds = {"before_finetuning": before, "finetuning": time.monotonic() - clock - before}
         write_json(self._record(pretrained, folder, started, seconds, told), folder / "run.json")
         write_text(rerunnable(self.config), folder / "config.yaml")
@@ -319,6 +334,11 @@ class Pipeline:
                 "backbone.checkpoint and backbone.pretrained=true both give the network its first weights; leave one "
                 "of them away."
             )
+
+    @property
+    def _id_file(self) -> Path:
+        # Of the W&B run, for as long as this fold has no result: an attempt that was stopped goes on in it.
+        return self.prepared.output_dir / "checkpoints" / f"{self.run_name}-fold_{self.fold}.wandb_id"
 
     def _log_test(self, metrics: Metrics) -> None:
         numbers = {f"test/{name}": value for name, value in metrics.items() if isinstance(value, int | float)}
@@ -387,14 +407,20 @@ class Pipeline:
     def _runner(self) -> Runner:
         minutes = self.config.checkpoint_minutes
         return Runner(
-            make_trainer=build(self.config.trainer),
-            loggers=lambda: self._loggers,
-            num_workers=self.prepared.num_workers,
+            make_trainer=with_ranks(build(self.config.trainer)),
+            loggers=lambda: [] if waits() else self._loggers,
+            num_workers=self._loader_workers,
             cache_bytes=int(self.config.cache_gib * 2**30),
             seed=self.seed,
             checkpoint_minutes=float("inf") if minutes is None else minutes,
             failed=self.prepared.output_dir / "failed" / self.run_name / f"fold_{self.fold}",
         )
+
+    @property
+    def _loader_workers(self) -> int:
+        """Loader processes of each training process; where they follow from the machine, its processes share it."""
+        workers = self.prepared.num_workers
+        return workers // own_rank().local_count if self.config.num_workers is None else workers
 
     @cached_property
     def _loggers(self) -> list[Logger]:
@@ -404,6 +430,7 @@ class Pipeline:
             group=self.run_name,
             directory=self.prepared.output_dir,
             config={**self.run_inputs["settings"], "fold": self.fold},
+            id_file=self._id_file,
         )
         return loggers
 

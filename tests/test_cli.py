@@ -134,8 +134,15 @@ def call(app: Path, tmp_path: Path) -> Runner:
     return run
 
 
+ON_DEVICES = ["hydra/launcher=activessf_devices", "hydra.launcher.n_jobs=2", "hydra.launcher.leases=leases"]
+
+
+def newest_sweep(app: Path) -> Path:
+    return max((app / "outputs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
 def overrides_of_newest_sweep(app: Path) -> list[list[str]]:
-    sweep = max((app / "outputs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    sweep = newest_sweep(app)
     jobs = sorted(path for path in sweep.iterdir() if path.is_dir())
     return [yaml.safe_load((job / ".hydra/overrides.yaml").read_text()) for job in jobs]
 
@@ -202,7 +209,7 @@ def test_what_people_type_becomes_what_hydra_reads(typed: str, read: str, conf: 
         "selection.features.network=x",
         "hydra.sweeper.params.seed=0..4",
         "hydra.sweeper.params.fold=\"'0','1'\"",
-        "hydra/launcher=joblib",
+        "hydra/launcher=devices",
         "classl=mae",
         "ssl",
         "ssl_method=mae",
@@ -325,7 +332,7 @@ def test_every_script_offers_the_same_help() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", "devices"])
 @pytest.mark.parametrize(
     "line",
     [
@@ -337,13 +344,11 @@ def test_every_script_offers_the_same_help() -> None:
 def test_a_sweep_runs_one_job_a_fold_and_records_plain_overrides(
     line: str, launcher: str, call: Runner, app: Path
 ) -> None:
-    if launcher == "joblib":
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    workers = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    workers = ON_DEVICES if launcher == "devices" else []
     done = call(*line.split(), *workers)
     assert done.returncode == 0, done.stderr
-    # Not line by line: two workers' newlines may come after both lines.
-    assert sorted(re.findall(r"ran mae (\d) activessf", done.stdout)) == ["0", "1", "2", "3", "4"]
+    said = done.stdout + "".join(path.read_text() for path in newest_sweep(app).glob("*/output.log"))
+    assert sorted(re.findall(r"ran mae (\d) activessf", said)) == ["0", "1", "2", "3", "4"]
     assert overrides_of_newest_sweep(app) == [
         ["ssl_method=mae", "selection=activessf", f"fold='{fold}'"] for fold in range(5)
     ]
@@ -430,11 +435,11 @@ def test_a_failed_job_does_not_stop_a_sweep_but_its_exit_status_is_2(call: Runne
 
 
 @pytest.mark.slow
-def test_failed_jobs_in_other_processes_are_told_too(call: Runner) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    done = call("fail=input", "fold=0..4", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+def test_failed_jobs_in_other_processes_are_told_too(call: Runner, app: Path) -> None:
+    done = call("fail=input", "fold=0..4", "-m", *ON_DEVICES)
     assert done.returncode == 2
-    assert done.stdout.count("ran mae") == 3
+    said = "".join(path.read_text() for path in newest_sweep(app).glob("*/output.log"))
+    assert said.count("ran mae") == 3
     assert "fold 1 is empty" in done.stderr and "fold 3 is empty" in done.stderr
     assert "5 jobs: 3 finished, 2 failed, 0 missing." in done.stderr
     assert "Traceback" not in done.stdout + done.stderr

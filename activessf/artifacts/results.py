@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from typing import Any
 from activessf.artifacts.fingerprints import fingerprint, readable
 from activessf.artifacts.leases import LEASE_SUFFIX, Held, lease
 from activessf.jobs.progress import doing
+from activessf.launching.meeting import agreed, wait_until, waits
 from activessf.manifests import write_json
 from activessf.processes import Owner, from_token, host
 from activessf.provenance import now
@@ -74,19 +76,43 @@ class Artifact:
         """The folder, whole: found if it is there, else made and published at once.
 
         Of two processes that need the same result, one works and the other waits. If `make` fails, nothing is
-        published. Beside the inputs, `made.json` tells what it cost (`seconds`, without those of other results that
-        were made on the way), when, on which host, and which other results were `used`.
+        published. Of the processes of one training, process 0 works. Beside the inputs, `made.json` tells what it cost
+        (`seconds`, without those of other results that were made on the way), when, on which host, and which other
+        results were `used`.
         """
+        if waits():
+            wait_until(lambda: self.ready)
+        with _noted(self.folder):
+            return self._reused() if self.ready else self._made(lambda: not self.ready)
+
+    def obtain_together(self) -> Path:
+        """The folder, whole, as `obtain` gives it, but made by all processes of one training together.
+
+        Each calls `make`; what the others than process 0 write is thrown away.
+        """
+        if waits():
+            if agreed(lambda: True):
+                with tempfile.TemporaryDirectory() as scratch:
+                    self.make(Path(scratch))
+            return self.obtain()
         with _noted(self.folder):
             if self.ready:
-                _tell_reuse(self.folder)
-                with suppress(OSError):  # results may be shared read-only
-                    os.utime(self.folder)  # last use: what was used lately is not pruned
-                return self.folder
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            with lease(lease_of(self.folder), self._tell_waiting) as owner:
-                if not self.ready:
-                    self._publish(owner)
+                agreed(lambda: False)
+                return self._reused()
+            return self._made(lambda: agreed(lambda: not self.ready))
+
+    def _reused(self) -> Path:
+        _tell_reuse(self.folder)
+        with suppress(OSError):  # results may be shared read-only
+            os.utime(self.folder)  # last use: what was used lately is not pruned
+        return self.folder
+
+    def _made(self, needed: Callable[[], bool]) -> Path:
+        """The folder, made and published if it is needed by the time that nobody else makes it."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with lease(lease_of(self.folder), self._tell_waiting) as owner:
+            if needed():
+                self._publish(owner)
         return self.folder
 
     def _publish(self, owner: Owner) -> None:

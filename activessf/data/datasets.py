@@ -6,7 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -110,6 +110,19 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return image
 
 
+class Share(NamedTuple):
+    """Which part of a batch a process sees: of `every` images those at the places first .. last - 1."""
+
+    every: int
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        """Images of a batch."""
+        return self.last - self.first
+
+
 class EpochSampler(Sampler[Item]):
     """Items (epoch, index) in an order that depends on (seed, epoch) alone; each iteration is the next epoch.
 
@@ -122,6 +135,7 @@ class EpochSampler(Sampler[Item]):
         start: The epoch to begin with, and how many of its items are left out, since they were used before.
         weights: Proportions in which images are drawn with replacement, (num_images,); the further items of an
             image in an epoch are then (epoch, index, how often it was drawn before). None = every image once.
+        share: This process's items of each batch; None = all. `length` and what is left out are of whole batches.
 
     Attributes:
         epoch: The epoch of the next iteration; stays 0 where items come in sequence.
@@ -134,12 +148,14 @@ class EpochSampler(Sampler[Item]):
         length: int | None = None,
         start: tuple[int, int] = (0, 0),
         weights: NDArray[np.float64] | None = None,
+        share: Share | None = None,
     ) -> None:
         self.num_images = num_images
         self.seed = seed
         self.length = num_images if length is None else length
         self.start = start
         self.weights = weights
+        self.share = share
         self.epoch = start[0]
 
     @property
@@ -148,15 +164,19 @@ class EpochSampler(Sampler[Item]):
         return self.epoch - (self.seed is not None)
 
     def __len__(self) -> int:
-        """Items an epoch."""
-        return self.length
+        """Items an epoch, of this process."""
+        return self.length if self.share is None else self.length // self.share.every * self.share.size
 
     def __iter__(self) -> Iterator[Item]:
         """One epoch."""
         epoch = self.epoch
         self.epoch += self.seed is not None
         first = self.start[1] if epoch == self.start[0] else 0
-        yield from self._items(epoch)[first:]
+        items = self._items(epoch)[first:]
+        if self.share is not None:
+            places = range(self.share.first, self.share.last)
+            items = [item for place, item in enumerate(items) if place % self.share.every in places]
+        yield from items
 
     def _items(self, epoch: int) -> list[Item]:
         if self.weights is None:
@@ -179,19 +199,33 @@ class EpochSampler(Sampler[Item]):
         return np.concatenate([rng.permutation(self.num_images) for _ in range(rounds)])
 
 
-def training_loader(images: ImageFiles, batch_size: int, num_workers: int, batches_done: int = 0) -> Loader:
+def training_loader(
+    images: ImageFiles, batch_size: int, num_workers: int, batches_done: int = 0, part: int = 0, num_parts: int = 1
+) -> Loader:
     """Whole batches, shuffled, or drawn by the images' weights; a set smaller than a batch is repeated to fill one.
+
+    Of several processes each has its part of every batch.
 
     Args:
         images: What they are of.
-        batch_size: Images a batch.
+        batch_size: Images a batch, of all processes; a multiple of `num_parts`.
         num_workers: Loader processes.
         batches_done: Batches that a training has used before; the first epoch is the rest of the one that they end in.
+        part: Which part of every batch; the parts, one after the other, are the batch.
+        num_parts: Processes that share a batch.
     """
-    length = max(len(images), batch_size)
-    epoch, done = divmod(batches_done, length // batch_size)
-    sampler = EpochSampler(len(images), images.seed, length, (epoch, done * batch_size), images.weights)
-    return _loader(images, sampler, batch_size, num_workers, drop_last=True)
+    assert batch_size % num_parts == 0
+    own, batches = batch_size // num_parts, max(len(images), batch_size) // batch_size
+    epoch, done = divmod(batches_done, batches)
+    sampler = EpochSampler(
+        len(images),
+        images.seed,
+        batches * batch_size,
+        (epoch, done * batch_size),
+        images.weights,
+        Share(batch_size, part * own, (part + 1) * own),
+    )
+    return _loader(images, sampler, own, num_workers, drop_last=True)
 
 
 def batch_items(loader: Loader, epoch: int, index: int) -> list[Item]:
@@ -202,9 +236,16 @@ def batch_items(loader: Loader, epoch: int, index: int) -> list[Item]:
     return list(sampler)[index * loader.batch_size : (index + 1) * loader.batch_size]
 
 
-def evaluation_loader(images: ImageFiles, batch_size: int, num_workers: int) -> Loader:
-    """Every image once, in order."""
-    return _loader(images, EpochSampler(len(images), None), batch_size, num_workers, drop_last=False)
+def evaluation_loader(
+    images: ImageFiles, batch_size: int, num_workers: int, part: int = 0, num_parts: int = 1
+) -> Loader:
+    """Every image once, in order; or one process's part: image `part`, `part + num_parts` and so on.
+
+    All parts have as many images: those that lack one take it from the first images again.
+    """
+    rounds = -(-len(images) // num_parts)
+    sampler = EpochSampler(len(images), None, rounds * num_parts, share=Share(num_parts, part, part + 1))
+    return _loader(images, sampler, batch_size, num_workers, drop_last=False)
 
 
 def _loader(images: ImageFiles, sampler: EpochSampler, batch_size: int, num_workers: int, drop_last: bool) -> Loader:

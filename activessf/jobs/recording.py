@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from activessf.jobs.heartbeat import Heartbeat
 from activessf.jobs.record import FAILED, STOPPED
-
-# Of a training on several devices; the first process speaks for all.
-_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+from activessf.launching.command import job_number
+from activessf.launching.ranks import own_rank
 
 
 def recorded(job: Callable[[], Path], mistake: Callable[[BaseException], str | None]) -> Path:
@@ -28,12 +25,11 @@ def recorded(job: Callable[[], Path], mistake: Callable[[BaseException], str | N
     Returns:
         What the job returned.
     """
-    if not HydraConfig.initialized() or any(os.environ.get(name, "0") != "0" for name in _RANKS):
+    if not HydraConfig.initialized() or own_rank().index > 0:  # process 0 of a training speaks for all
         return job()
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    number = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
-    heartbeat = Heartbeat(folder, number, list(hydra.overrides.task), folder / f"{hydra.job.name}.log")
+    heartbeat = Heartbeat(folder, job_number(), list(hydra.overrides.task), folder / f"{hydra.job.name}.log")
     heartbeat.start()
     try:
         result = job()

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What this process computes by itself while the others do something else or wait."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
 
 def num_processes() -> int:
     """Processes that train together."""
+    if _alone.get():
+        return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -35,6 +52,30 @@ def gathered(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(rows) for _ in range(num_processes())]
     dist.all_gather(parts, rows.contiguous())
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def drawn(*shape: int, device: torch.device) -> Tensor:
+    """Uniform noise in [0, 1), 32 bits, for the rows of this process.
+
+    Process 0 draws for all, as a single process would for the rows of all: noise, and with it a training, does not
+    depend on how many processes share a batch.
+    """
+    if num_processes() == 1:
+        return torch.rand(shape, device=device, dtype=torch.float32)
+    draw = torch.empty if process_rank() else torch.rand
+    whole = draw((num_processes() * shape[0], *shape[1:]), device=device, dtype=torch.float32)
+    dist.broadcast(whole, src=0)
+    return whole.chunk(num_processes())[process_rank()]
+
+
+def said_by_first(flag: bool, device: torch.device) -> bool:
+    """What process 0 says, to all."""
+    if num_processes() == 1:
+        return flag
+    said = torch.tensor([int(flag)], device=device)
+    dist.broadcast(said, src=0)
+    return bool(said.item())
 
 
 class _Sum(torch.autograd.Function):

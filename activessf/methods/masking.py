@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from activessf.methods.distributed import drawn
+
 
 class Masking(NamedTuple):
     """A choice of patches for each of N images.
@@ -24,7 +26,7 @@ class Masking(NamedTuple):
 
 def uniform_noise(*shape: int, device: torch.device) -> Tensor:
     """Noise in [0, 1), 32 bits whatever the precision of the training: 16 bits would give equal values."""
-    return torch.rand(shape, device=device, dtype=torch.float32)
+    return drawn(*shape, device=device)
 
 
 def keep_smallest(noise: Tensor, num_kept: int) -> Masking:

@@ -53,7 +53,7 @@ class SelfSupervisedMethod(LightningModule):
         """Loss of one batch of views."""
         views, _ = batch
         loss: Tensor = self(views, self.global_step / self.optimization.total_steps)
-        self.log("pretrain/loss", loss, batch_size=len(views))
+        self.log("pretrain/loss", loss, batch_size=len(views), sync_dist=True)
         self.log("pretrain/lr", top_learning_rate(self))
         return loss
 

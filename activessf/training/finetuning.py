@@ -60,7 +60,7 @@ class Finetuning(LightningModule):
         if isinstance(self.loss, LDAMLoss):
             self.loss.progress = self.global_step / self.optimization.total_steps
         loss: Tensor = self.loss(self.network(images), targets)
-        self.log("train/loss", loss, batch_size=len(images))
+        self.log("train/loss", loss, batch_size=len(images), sync_dist=True)
         self.log("train/lr", top_learning_rate(self))
         return loss
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from activessf.data.datasets import EpochSampler, ImageFiles, Loader, batch_items
 from activessf.errors import InputError
 from activessf.manifests import replacing
+from activessf.methods.distributed import gathered, process_rank
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,18 @@ class FiniteLoss(Callback):
             )
 
     def _check(self, done: _Done, loader: Loader) -> None:
-        if torch.isfinite(done.loss):
+        losses = gathered(done.loss.reshape(1, 1)).flatten()  # of all processes
+        wrong = (~torch.isfinite(losses)).nonzero().flatten().tolist()
+        if not wrong:
             return
         path = self._folder / f"{self._description.lower()}_step_{done.step:06d}.safetensors"
-        _keep(done, loader, path)
+        if process_rank() == wrong[0]:
+            _keep(done, loader, path)
+        gathered(losses[:1, None])  # none leaves, which would end the others, before the batch is kept
+        loss = losses[wrong[0]].item()
         raise InputError(
-            f"{self._description}: the loss is {done.loss.item()} at optimiser step {done.step}; lower the recipe's "
-            f"base_lr, or train in 32-bit precision (trainer.precision=32-true). That batch is kept in {path}."
+            f"{self._description}: the loss is {loss} at optimiser step {done.step}; lower the recipe's base_lr, "
+            f"or train in 32-bit precision (trainer.precision=32-true). That batch is kept in {path}."
         )
 
 

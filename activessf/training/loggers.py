@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import netrc
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from activessf.errors import InputError
+from activessf.manifests import write_text
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,14 @@ _INIT_SECONDS = 30
 
 
 def wandb_logger(
-    project: str, mode: str | None, *, name: str, group: str, directory: Path, config: dict[str, Any]
+    project: str,
+    mode: str | None,
+    *,
+    name: str,
+    group: str,
+    directory: Path,
+    config: dict[str, Any],
+    id_file: Path | None = None,
 ) -> list[Logger]:
     """A W&B run; the caller closes it with `wandb.finish()` at the end of its job.
 
@@ -35,6 +44,8 @@ def wandb_logger(
         group: Runs of one configuration, all folds, share it.
         directory: Where W&B writes, in a subfolder `wandb`.
         config: What ran; plain values.
+        id_file: Keeps the id of the W&B run; where it is there, from an attempt that was stopped, that run goes on.
+            None = a run of its own.
 
     Raises:
         InputError: There is no such mode.
@@ -43,12 +54,20 @@ def wandb_logger(
     if mode not in _MODES:
         raise InputError(f"logger.mode (or WANDB_MODE) is {mode}; give online, offline or disabled.")
     directory.mkdir(parents=True, exist_ok=True)
+    run_id = None if id_file is None else _kept_id(id_file)
     # Silent: the run's own log tells what matters.
     settings = wandb.Settings(silent=True, init_timeout=_INIT_SECONDS)
 
     def logger(in_mode: str) -> WandbLogger:
         return WandbLogger(
-            name, directory, group=group, project=project, config=config, mode=in_mode, settings=settings
+            name,
+            directory,
+            id=run_id,
+            group=group,
+            project=project,
+            config=config,
+            mode=in_mode,
+            settings=settings,
         )
 
     started = logger(mode)
@@ -62,9 +81,17 @@ def wandb_logger(
     return [started]
 
 
-def no_logger(*, name: str, group: str, directory: Path, config: dict[str, Any]) -> list[Logger]:
+def no_logger(
+    *, name: str, group: str, directory: Path, config: dict[str, Any], id_file: Path | None = None
+) -> list[Logger]:
     """Nothing beside the CSV file."""
     return []
+
+
+def _kept_id(path: Path) -> str:
+    if not path.is_file():
+        write_text(secrets.token_hex(6), path)
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _logged_in() -> bool:

@@ -2,11 +2,13 @@
 
 A checkpoint holds weights, optimiser, schedule, the place in the data and the state of the random numbers. The order of
 images, their views and the workers' share in them are functions of seed, epoch and index (see `data.datasets`), so on a
-CPU a training that was killed at any moment ends with the same bits as one that was not.
+CPU a training that was killed at any moment ends with the same bits as one that was not; so does one of several
+processes, which all have a part in a checkpoint and find their own random numbers in it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -16,11 +18,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from pytorch_lightning import Callback, LightningDataModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from activessf.data.datasets import ImageFiles, Loader, training_loader
 from activessf.manifests import replacing, write_table
+from activessf.methods.distributed import gathered, process_rank, said_by_first
 
 _KEPT = 2
 _SUFFIX, _HISTORY = ".ckpt", ".csv"
@@ -52,7 +56,11 @@ class Checkpoints:
 
     def save(self, trainer: Trainer) -> None:
         """Save the state of a training, whole or not at all. Older ones are removed."""
-        with replacing(self._path(trainer.global_step, _SUFFIX)) as temporary:
+        path = self._path(trainer.global_step, _SUFFIX)
+        if process_rank():
+            trainer.save_checkpoint(path)  # has a part in it and writes nothing
+            return
+        with replacing(path) as temporary:
             trainer.save_checkpoint(temporary)
         self._remove_old(_SUFFIX)
 
@@ -103,40 +111,53 @@ class SaveCheckpoints(Callback):
         self._saved_at = time.monotonic()
         self._saved_step = 0
         self._unlogged = False
+        self._device = torch.device("cpu")
         self._random: Mapping[str, Any] | None = None
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Bring back the random numbers, before the first step that draws any; keep what the last step has logged."""
-        if self._unlogged:  # a step's numbers are logged after its end
+        if self._unlogged and not process_rank():  # a step's numbers are logged after its end
             self._checkpoints.save_history(self._saved_step, joined(self._before, self._logger))
             self._unlogged = False
         if self._random is not None:
-            torch.set_rng_state(self._random["cpu"].cpu())
-            if torch.cuda.is_available() and self._random["cuda"]:
-                torch.cuda.set_rng_state_all([state.cpu() for state in self._random["cuda"]])
+            _set_random(self._random)
             self._random = None
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Save, if it is time and the gradients of no batch are waiting for others."""
+        self._device = module.device
         due = time.monotonic() - self._saved_at >= self._seconds
+        if not math.isinf(self._seconds):
+            due = said_by_first(due, self._device)
         if due and trainer.global_step > self._saved_step and trainer.global_step < trainer.max_steps:
             self._checkpoints.save(trainer)
             self._saved_at, self._saved_step, self._unlogged = time.monotonic(), trainer.global_step, True
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the random numbers that masks and dropout draw from."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+        """The state of the random numbers that masks and dropout draw from, a row a process."""
+        return {
+            "cpu": gathered(torch.get_rng_state()[None].to(self._device)).cpu(),
+            "cuda": gathered(torch.cuda.get_rng_state(self._device)[None].to(self._device)).cpu()
+            if self._device.type == "cuda"
+            else None,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until the first batch."""
         self._random = state_dict
 
 
+def _set_random(states: Mapping[str, Any]) -> None:
+    """Go on with this process's random numbers; one that was not there before keeps those that it has."""
+    for rows, go_on in ((states["cpu"], torch.set_rng_state), (states["cuda"], torch.cuda.set_rng_state)):
+        if rows is not None and process_rank() < len(rows):
+            go_on(rows[process_rank()].cpu().clone())  # a view is read from where its storage begins
+
+
 def joined(before: pd.DataFrame, logger: CSVLogger) -> pd.DataFrame:
     """What was logged before a training was resumed, and since."""
     logger.save()
-    path = Path(logger.log_dir) / logger.experiment.NAME_METRICS_FILE
+    path = Path(logger.log_dir) / ExperimentWriter.NAME_METRICS_FILE
     return pd.concat([before, pd.read_csv(path)], ignore_index=True) if path.is_file() else before
 
 
@@ -145,20 +166,28 @@ class TrainingData(LightningDataModule):
 
     Args:
         images: The images.
-        batch_size: Images a batch.
+        batch_size: Images a batch, of all processes.
         num_workers: Loader processes.
+        part: Which process's part of every batch.
+        num_parts: Processes that share a batch.
     """
 
-    def __init__(self, images: ImageFiles, batch_size: int, num_workers: int) -> None:
+    def __init__(
+        self, images: ImageFiles, batch_size: int, num_workers: int, part: int = 0, num_parts: int = 1
+    ) -> None:
         super().__init__()
         self._images = images
         self._batch_size = batch_size
         self._num_workers = num_workers
+        self._part = part
+        self._num_parts = num_parts
         self._done = 0
 
     def train_dataloader(self) -> Loader:
         """The rest of the epoch that was begun, then whole ones."""
-        return training_loader(self._images, self._batch_size, self._num_workers, self._done)
+        return training_loader(
+            self._images, self._batch_size, self._num_workers, self._done, self._part, self._num_parts
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches have been used."""

@@ -21,20 +21,26 @@ from tqdm import tqdm
 from activessf.data.datasets import ImageFiles, View, evaluation_loader
 from activessf.errors import InputError
 from activessf.jobs.progress import tell_end, tell_step
+from activessf.launching.meeting import agreed, waits
+from activessf.launching.ranks import own_rank
 from activessf.manifests import write_json, write_table
+from activessf.methods.distributed import alone, gathered
 from activessf.training.attention import choose_attention
 from activessf.training.finite import FiniteLoss
 from activessf.training.resuming import Checkpoints, SaveCheckpoints, TrainingData, joined
 from activessf.training.timing import TIMING_FILE, StepClock, device_name
+from activessf.training.together import Together
 
 log = logging.getLogger(__name__)
 # Lightning tells of its hardware and habits before every stage; what is wrong still comes through.
-logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+for _library in ("pytorch_lightning", "lightning_fabric"):
+    logging.getLogger(_library).setLevel(logging.WARNING)
 _HABITS = (
     ".*number of training batches .* is smaller than the logging interval.*",
     ".*does not have many workers.*",  # chosen by the machine, see num_workers
     ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*Grad strides do not match bucket view strides.*",  # of parameters that are parts of others
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # see `resuming`
     ".*in eval mode at the start of training.*",  # see `retraining`
 )
@@ -55,7 +61,7 @@ class StepProgress(Callback):
 
     def __init__(self, description: str, total_steps: int) -> None:
         self._description, self._total_steps = description, total_steps
-        self._bar = tqdm(total=total_steps, desc=description, unit="step")
+        self._bar = tqdm(total=total_steps, desc=description, unit="step", disable=waits())
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Advance by the steps done."""
@@ -139,12 +145,13 @@ class Runner:
 
         `history/timing.json` beside it tells where the time went.
 
-        A training that was stopped before goes on from its newest checkpoint.
+        A training that was stopped before goes on from its newest checkpoint. Where several processes train together,
+        each sees its part of every batch, and process 0 logs and saves.
 
         Args:
             module: What is trained.
             images: What it sees.
-            batch_size: Images a step.
+            batch_size: Images a step, of all processes.
             total_steps: Optimiser steps.
             directory: An existing folder.
             description: Stands before the progress bar.
@@ -155,29 +162,30 @@ class Runner:
             Seconds that it took, those before it was stopped left out.
         """
         seed_everything(self.seed, verbose=False)
+        rank = own_rank()
         history = CSVLogger(directory, name="", version=HISTORY_FOLDER)
-        resumed = checkpoints.newest()
+        resumed = self._newest(checkpoints)
         before = checkpoints.history(resumed)
         saving = SaveCheckpoints(checkpoints, self.checkpoint_minutes, history, before)
         guard = FiniteLoss(description, self.failed)
         clock = StepClock()
+        together = [Together(self.seed, rank.index)] if rank.count > 1 else []
         trainer = self.make_trainer(
             max_steps=total_steps,
             max_epochs=-1,
             logger=[history, *self.loggers()],
-            callbacks=[clock.first, StepProgress(description, total_steps), guard, *callbacks, saving, clock.last],
+            callbacks=[
+                *(clock.first, StepProgress(description, total_steps), guard),
+                *(*callbacks, saving, *together, clock.last),
+            ],
             enable_progress_bar=False,
             enable_checkpointing=False,
             default_root_dir=directory,
             use_distributed_sampler=False,
         )
-        if trainer.world_size > 1:
-            raise InputError(
-                f"One run uses one device, but trainer.devices asks for {trainer.world_size}; run the folds side by "
-                "side instead, each with a device of its own (CUDA_VISIBLE_DEVICES=0 python train.py fold=0 ...)."
-            )
+        assert trainer.world_size == rank.count
         choose_attention(module, trainer)
-        data = TrainingData(images, self._device_batch(batch_size, trainer), self.num_workers)
+        data = TrainingData(images, _batch_at_a_time(batch_size, trainer), self.num_workers, rank.index, rank.count)
         if resumed is not None:
             log.info("%s goes on from step %d.", description, int(resumed.stem))
         started = time.monotonic()
@@ -191,18 +199,19 @@ class Runner:
         log.info("%s: %s.", description, clock.timing)
         device = device_name(trainer.strategy.root_device, trainer.world_size)
         write_json({"device": device, **asdict(clock.timing)}, directory / TIMING_FILE)
-        checkpoints.clear()
+        if not waits():
+            checkpoints.clear()
         return time.monotonic() - started
 
-    def _device_batch(self, batch_size: int, trainer: Trainer) -> int:
-        """Images at a time: the global batch is reached by accumulating gradients."""
-        parts = trainer.accumulate_grad_batches
-        if batch_size % parts:
-            raise InputError(
-                f"trainer.accumulate_grad_batches={parts} does not divide the batch of {batch_size} images; choose one "
-                "that does."
-            )
-        return batch_size // parts
+    def _newest(self, checkpoints: Checkpoints) -> Path | None:
+        """The checkpoint that all processes go on from."""
+
+        def decide() -> str | None:
+            newest = checkpoints.newest()
+            return None if newest is None else str(newest)
+
+        path = agreed(decide)
+        return None if path is None else Path(path)
 
     def predict(self, module: LightningModule, images: ImageFiles, batch_size: int) -> Tensor:
         """Class probabilities of all images, in their order, (n, classes), float64 on the CPU, rows summing to 1."""
@@ -212,18 +221,45 @@ class Runner:
     def outputs(self, module: LightningModule, images: ImageFiles, batch_size: int, description: str) -> Tensor:
         """What a module's `predict_step` gives of all images, in their order, on the CPU.
 
+        Where several processes work together, each predicts its part of the images and has the result of all.
+
         Args:
             module: Predicts.
             images: What is predicted.
             batch_size: Images at a time.
             description: Stands before the progress bar.
         """
-        trainer = self.make_trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-        loader = evaluation_loader(images, batch_size, self.num_workers)
+        rank = own_rank()
+        trainer = self.make_trainer(
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, use_distributed_sampler=False
+        )
+        loader = evaluation_loader(images, batch_size, self.num_workers, rank.index, rank.count)
         with _habits_unsaid():
-            batches = trainer.predict(module, tqdm(loader, desc=description, unit="batch"))
+            batches = trainer.predict(module, tqdm(loader, desc=description, unit="batch", disable=waits()))
         assert batches is not None
-        return torch.cat([torch.as_tensor(batch).cpu() for batch in batches])
+        device = trainer.strategy.root_device
+        found = gathered(torch.cat([torch.as_tensor(batch).to(device) for batch in batches])).cpu()
+        # Image i is row i // count of process i % count; what comes after the last image was seen before.
+        by_process = found.reshape(rank.count, len(found) // rank.count, -1)
+        return by_process.transpose(0, 1).flatten(0, 1)[: len(images)]
+
+
+def _batch_at_a_time(batch_size: int, trainer: Trainer) -> int:
+    """Images that all processes see at a time: the global batch is reached by accumulating gradients.
+
+    Raises:
+        InputError: The batch can't be divided so.
+    """
+    accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
+    if batch_size % (accumulated * processes):
+        what = f"trainer.accumulate_grad_batches={accumulated}"
+        if processes > 1:
+            what = f"{processes} devices" + (f" times {what}" if accumulated > 1 else "")
+        raise InputError(
+            f"{what} does not divide the batch of {batch_size} images (recipe.*.batch_size, the global batch); choose "
+            "one that does."
+        )
+    return batch_size // accumulated
 
 
 @contextmanager
@@ -244,7 +280,8 @@ def say_if_long(
 ) -> None:
     """Time one step on the CPU and say beforehand if the training will take many hours here.
 
-    Nothing is said of a GPU: its first step tells little, and runs there are meant to be long.
+    Process 0 does so for all of a training. Nothing is said of a GPU: its first step tells little, and runs there are
+    meant to be long.
 
     Args:
         loss_of: Something to differentiate, of images (N, 3, H, W); gradients are left behind.
@@ -254,15 +291,15 @@ def say_if_long(
         stage: Name of the stage.
         batch_multiple: A batch is a multiple of so many images.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or waits():
         return
     num_timed = -(-_TIMED_IMAGES // batch_multiple) * batch_multiple
     batch = torch.stack([images[0, index % len(images)][0] for index in range(num_timed)])
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), alone():
         started = time.monotonic()
         torch.autograd.backward(loss_of(batch))
         seconds = time.monotonic() - started
-    hours = seconds * batch_size / len(batch) * total_steps / 3600
+    hours = seconds * batch_size / len(batch) * total_steps / 3600 / own_rank().count
     if hours > _LONG_HOURS:
         log.warning(
             "%s: %d steps of %d images will take about %.0f hours on this CPU. recipe=small or recipe=quick are made "

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from activessf.data.datasets import (
     EpochSampler,
     ImageFiles,
     batch_items,
+    evaluation_loader,
     training_loader,
 )
 from activessf.data.images import read_image, write_png
@@ -187,3 +190,45 @@ def test_weights_belong_to_a_copy_and_follow_a_subset(paths):
     assert images.weights is None and drawn.subset([5, 1]).weights.tolist() == [5, 1]
     assert images.subset([5, 1]).weights is None and drawn.weighted(None).weights is None
     assert torch.equal(drawn[0, 2][0], images[0, 2][0])
+
+
+@given(st.integers(1, 20), st.integers(1, 4))
+@settings(deadline=None)
+def test_the_parts_of_an_evaluation_are_of_one_length_and_have_every_image(num_images, num_parts):
+    files = ImageFiles([Path(f"{index}.png") for index in range(num_images)], None, WholeView(8), seed=3)
+    parts = [list(evaluation_loader(files, 2, 0, part, num_parts).sampler) for part in range(num_parts)]
+    by_turns = [item for items in zip(*parts, strict=True) for item in items]
+    assert by_turns[:num_images] == [(0, index) for index in range(num_images)]
+    assert num_images <= len(by_turns) < num_images + num_parts
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(1, 4), st.integers(0, 9))
+@settings(deadline=None)
+def test_the_parts_of_a_batch_one_after_the_other_are_the_batch(num_images, own, num_parts, done):
+    """Compared with a plain permutation of each epoch, cut into batches and these into parts."""
+    files = ImageFiles([Path(f"{index}.png") for index in range(num_images)], None, WholeView(8), seed=3)
+    batch = own * num_parts
+    batches = max(num_images, batch) // batch
+    orders = []
+    for epoch in range(done // batches, done // batches + 2):
+        rng = np.random.default_rng([3, epoch])
+        rounds = 1 if num_images >= batch else -(-batch // num_images)
+        whole = np.concatenate([rng.permutation(num_images) for _ in range(rounds)])[: batches * batch]
+        orders.append(
+            [[(epoch, int(index)) for index in whole[start : start + batch]] for start in range(0, len(whole), batch)]
+        )
+    orders[0] = orders[0][done % batches :]
+    for part in range(num_parts):
+        loader = training_loader(files, batch, 0, done, part, num_parts)
+        assert loader.batch_size == own and len(loader) == batches
+        for expected in orders:
+            items = list(loader.sampler)
+            found = [items[start : start + own] for start in range(0, len(items), own)]
+            assert found == [one[part * own : (part + 1) * own] for one in expected]
+
+
+def test_the_parts_of_a_weighted_batch_are_the_batch(paths):
+    images = ImageFiles(paths, list(range(6)), WholeView(8), seed=3).weighted(np.array([5.0, 1, 1, 1, 1, 0]))
+    whole = list(training_loader(images, 4, 0, batches_done=2).sampler)
+    parts = [list(training_loader(images, 4, 0, 2, part, 2).sampler) for part in range(2)]
+    assert whole == [*parts[0], *parts[1]] and len(parts[0]) == 2

@@ -11,11 +11,21 @@ from test_mae import tiny_mae
 from test_mixedae import tiny_mixedae
 from test_mixmim import tiny_mixmim
 from test_mocov3 import tiny_moco
+from timm.layers import BatchNormAct2d
 from torch import distributed as dist
 from torch import multiprocessing, nn
 
-from activessf.methods.batch_norm import GlobalBatchNorm1d
-from activessf.methods.distributed import gathered, num_processes, process_rank, summed
+from activessf.errors import InputError
+from activessf.methods.batch_norm import GlobalBatchNorm1d, normalise_together
+from activessf.methods.distributed import (
+    alone,
+    drawn,
+    gathered,
+    num_processes,
+    process_rank,
+    said_by_first,
+    summed,
+)
 
 NUM_PROCESSES = 2
 ROWS = (3, 5)  # of each process: their numbers need not agree
@@ -85,12 +95,50 @@ def sum_weights():
     return torch.randn(sum(ROWS), 4, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
 
 
+def maps():
+    return 5 + torch.randn(sum(ROWS), 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+
+
+def normalise_maps(network, images):
+    """Output of a network with batch normalisations of maps, gradients of a sum of it, and what it keeps track of."""
+    network = network.double().train()
+    with torch.no_grad():
+        for norm in network:
+            norm.weight.copy_(torch.tensor([1.0, 2, -0.5]))
+            norm.bias.copy_(torch.tensor([0.0, 1, 0.2]))
+    images = images.clone().requires_grad_(True)
+    output = network(images)
+    (output**3).sum().backward()
+    gradients = {name: value.grad for name, value in network.named_parameters()}
+    return {"output": output.detach(), "images": images.grad, "gradients": gradients, "state": network.state_dict()}
+
+
+def norms_of_maps():
+    return nn.Sequential(nn.BatchNorm2d(3), BatchNormAct2d(3), nn.BatchNorm2d(3))
+
+
+def together(network):
+    normalise_together(network)
+    return network
+
+
 def exchange(rank):
     """A sum and a gathering of rows that depend on the process."""
     rows = torch.full((2, 3), float(rank + 1), requires_grad=True)
     (summed(rows) * (rank + 10)).sum().backward()
     collected = gathered(rows)
     return {"sum": summed(rows.detach()), "gradient": rows.grad, "gathered": collected, "rank": process_rank()}
+
+
+def drawn_twice(rank):
+    """Noise for two rows of each process; process 0 alone has the seed that counts."""
+    torch.manual_seed(11 if rank == 0 else 99)
+    cpu = torch.device("cpu")
+    rows = [drawn(2, 3, device=cpu) for _ in range(2)]
+    with alone():
+        own = drawn(2, 3, device=cpu)
+        assert num_processes() == 1 and process_rank() == 0
+    return {"rows": rows, "own": own, "said": [said_by_first(rank == 0, cpu), said_by_first(rank == 1, cpu)]}
 
 
 def work(rank, folder):
@@ -106,6 +154,8 @@ def work(rank, folder):
         "moco": train_moco(rank, NUM_PROCESSES, nn.parallel.DistributedDataParallel),
         **{name: train_masked(name, rank, NUM_PROCESSES, nn.parallel.DistributedDataParallel) for name in MASKED},
         "norm": normalise(GlobalBatchNorm1d(4), features()[part], sum_weights()[part]),
+        "maps": normalise_maps(together(norms_of_maps()), maps()[part]),
+        "drawn": drawn_twice(rank),
         "exchange": exchange(rank),
     }
     torch.save(results, folder / f"{rank}.pt")
@@ -187,3 +237,44 @@ def test_alone_batch_norm_is_that_of_torch(affine, training):
     for _ in range(2):
         assert torch.equal(ours.train(training)(rows), theirs.train(training)(rows))
     assert all(torch.equal(ours.state_dict()[name], value) for name, value in theirs.state_dict().items())
+
+
+def test_batch_norms_of_maps_of_two_processes_equal_those_of_one(results):
+    expected = normalise_maps(norms_of_maps(), maps())
+    found = [result["maps"] for result in results]
+    for name in ("output", "images"):
+        assert close(torch.cat([part[name] for part in found]), expected[name], 1e-9), name
+    for name, value in expected["gradients"].items():
+        assert close(sum(part["gradients"][name] for part in found), value, 1e-8), name
+    for part in found:
+        assert set(part["state"]) == set(expected["state"])
+        for name, value in expected["state"].items():
+            assert close(part["state"][name], value), name
+
+
+def test_noise_of_two_processes_is_that_of_one(results):
+    torch.manual_seed(11)
+    for number in range(2):
+        parts = [result["drawn"]["rows"][number] for result in results]
+        assert torch.equal(torch.cat(parts), torch.rand(4, 3))
+    assert torch.equal(results[0]["drawn"]["own"], torch.rand(2, 3))
+    torch.manual_seed(99)
+    assert torch.equal(results[1]["drawn"]["own"], torch.rand(2, 3))
+
+
+def test_the_first_process_decides(results):
+    assert [result["drawn"]["said"] for result in results] == [[True, False]] * 2
+
+
+def test_a_network_keeps_its_weights_and_alone_its_outputs():
+    network, images = norms_of_maps(), torch.randn(4, 3, 5, 5)
+    expected = network(images)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    normalise_together(network)
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+    assert torch.equal(network(images), expected)
+
+
+def test_a_batch_norm_of_another_kind_is_refused():
+    with pytest.raises(InputError, match="BatchNorm3d can't be trained on several devices"):
+        normalise_together(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm3d(4)))

@@ -199,3 +199,22 @@ def test_a_server_out_of_reach_makes_the_run_offline(
     assert "W&B can't be reached" in caplog.text and "this run is logged offline" in caplog.text
     histories = [run["history"] for run in offline_runs(tmp_path / "out").values()]
     assert [[row["train/loss"] for row in history] for history in histories] == [[1.5]]
+
+
+def test_a_run_that_was_stopped_goes_on_and_the_next_one_is_another(tmp_path: Path) -> None:
+    id_file, ids = tmp_path / "checkpoints" / "a.wandb_id", []
+    for _ in range(2):
+        (logger,) = wandb_logger(
+            "activessf", "offline", name="a", group="b", directory=tmp_path / "out", config={}, id_file=id_file
+        )
+        assert isinstance(logger, WandbLogger)
+        ids.append(logger.experiment.id)
+        wandb.finish()
+    assert ids[0] == ids[1] == id_file.read_text()
+    id_file.unlink()
+    for _ in range(2):
+        (logger,) = wandb_logger("activessf", "offline", name="a", group="b", directory=tmp_path / "out", config={})
+        assert isinstance(logger, WandbLogger)
+        ids.append(logger.experiment.id)
+        wandb.finish()
+    assert len(set(ids)) == 3

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
 from activessf.manifests import replacing, write_table
+from activessf.methods.distributed import alone, process_rank
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.regions.quality.drawing import write_picture
 from activessf.training.watching.untouched import untouched
@@ -50,7 +51,7 @@ class Look(Protocol):
 
 
 class Looking(Callback):
-    """Looks before the first step, every so many optimiser steps, and after the last one.
+    """Looks before the first step, every so many optimiser steps, and after the last one; in process 0 alone.
 
     Args:
         looks: What is looked at, in this order.
@@ -109,8 +110,10 @@ class Looking(Callback):
         if step == self._last:  # several batches may have been accumulated since
             return
         self._last = step
+        if process_rank():
+            return
         assert isinstance(module, SelfSupervisedMethod)
-        with self._paused(), untouched(module), trainer.precision_plugin.forward_context():
+        with self._paused(), alone(), untouched(module), trainer.precision_plugin.forward_context():
             seen = [look(module, step) for look in self._looks]
         numbers = {name: value for found in seen for name, value in found.numbers.items()}
         pictures = {name: picture for found in seen for name, picture in found.pictures.items()}

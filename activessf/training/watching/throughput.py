@@ -13,6 +13,8 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
+from activessf.methods.distributed import num_processes
+
 
 class Throughput(Callback):
     """Logs `pretrain/images_per_second` and `pretrain/memory_gib` in the steps in which a Trainer logs.
@@ -50,7 +52,7 @@ class Throughput(Callback):
         if self._started is None:
             self._started = self._clock()
         else:
-            self._images += len(batch[0])
+            self._images += len(batch[0]) * num_processes()
         step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]  # set at run time
         # Lightning logs with the last of the batches that a step accumulates.
         stepped, self._step = step > self._step, step

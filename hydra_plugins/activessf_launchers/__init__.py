@@ -1,0 +1,1 @@
+"""Hydra finds launchers here: each is a thin class on `activessf.launching`."""
