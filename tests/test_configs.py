@@ -397,7 +397,7 @@ def test_a_row_is_what_its_comment_says(row: str, expected: tuple[Any, ...]) -> 
         assert config.selection.get("like", config.selection).alpha == alpha
     changed = composed(f"experiment/row={row}", "recipe=quick", "fold=3")
     assert changed.fold.index == 3 and changed.recipe.name == "quick"
-    assert changed.backbone.name == backbone.replace("base", "mini")
+    assert changed.backbone.name == backbone.replace("base", "mini").replace("resnet50", "resnet18")
 
 
 def test_a_row_may_be_changed_on_the_command_line() -> None:
