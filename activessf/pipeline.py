@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import wandb
 from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
@@ -26,6 +28,8 @@ from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError
+from activessf.evaluation.dashboards import log_fold, log_summary, wandb_runs
+from activessf.evaluation.leaks.evidence import write_evidence
 from activessf.evaluation.metrics import Metrics, fold_metrics, read_predictions
 from activessf.manifests import read_json, write_json, write_text
 from activessf.methods.method import SelfSupervisedMethod
@@ -87,6 +91,7 @@ def select(config: DictConfig) -> Path:
     if prepared.strategy is None:
         raise InputError("selection=none selects nothing: pretraining sees the whole slides. Choose another selection.")
     prepared.check_features()
+    prepared.warn_of_duplicates()
     folder = prepared.selection.obtain()
     where = "all folds" if config.selection.scope == "all" else f"fold {config.fold.index}"
     log.info("%s keeps %d regions in %s.", config.selection.name, len(selected_crops(folder)), where)
@@ -109,6 +114,7 @@ def train(config: DictConfig) -> Path:
 
         return dry_run.plan(pipeline)
     folder = pipeline.run.obtain()
+    pipeline.log_folds()
     metrics = read_json(folder / METRICS_FILE)
     log.info(
         "%s, fold %d: accuracy %.2f %%, PR-AUC %.2f %%, F1 %.2f %%",
@@ -134,6 +140,7 @@ class Pipeline:
         self.config = config
         self.fold = self.prepared.fold
         self.seed = self.prepared.seed
+        self._trained = False
 
     @property
     def title(self) -> str:
@@ -259,15 +266,18 @@ class Pipeline:
     def _run(self, folder: Path) -> None:
         started, clock = now(), time.monotonic()
         self.check_networks()
+        self.prepared.warn_of_duplicates()
         try:
             pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
             base = self._finetuned
             finetuned = None if base is None else base.run.obtain()
             before = time.monotonic() - clock
             told = self.classification.run(pretrained, finetuned, folder, self._runner, self.run_name)
-            metrics = fold_metrics(read_predictions(folder / PREDICTIONS_FILE))
+            predictions = read_predictions(folder / PREDICTIONS_FILE)
+            metrics = fold_metrics(predictions)
             write_json(metrics, folder / METRICS_FILE)
-            self._log_test(metrics)
+            self._write_evidence(pretrained is not None, folder)
+            self._log_test(predictions, metrics)
         except BaseException:
             wandb.finish(exit_code=1)
             raise
@@ -276,6 +286,7 @@ class Pipeline:
         write_json(self._record(pretrained, folder, started, seconds, told), folder / "run.json")
         write_text(rerunnable(self.config), folder / "config.yaml")
         write_text(frozen_requirements(), folder / "requirements-frozen.txt")
+        self._trained = True
 
     @property
     def _finetuned(self) -> Pipeline | None:
@@ -320,10 +331,27 @@ class Pipeline:
                 "of them away."
             )
 
-    def _log_test(self, metrics: Metrics) -> None:
+    def _write_evidence(self, pretrained: bool, folder: Path) -> None:
+        prepared = self.prepared
+        training, _ = training_and_test(prepared.labeled, self.fold)
+        sources = prepared.pretraining_sources() if pretrained else None
+        selection = prepared.selection.folder if pretrained and prepared.strategy is not None else None
+        write_evidence(folder, self.fold, training, sources, selection, prepared.spanning)
+
+    def _log_test(self, predictions: pd.DataFrame, metrics: Metrics) -> None:
         numbers = {f"test/{name}": value for name, value in metrics.items() if isinstance(value, int | float)}
         for logger in self._loggers:
             logger.log_metrics(numbers)
+        _, test = training_and_test(self.prepared.labeled, self.fold)
+        crops = [self.prepared.cells.folder / crop for crop in test["crop"]]
+        log_fold(wandb_runs(self._loggers), predictions, crops, self.prepared.source.rare)
+
+    def log_folds(self) -> None:
+        """Log the table of all finished folds as a W&B run of its own, if this process has finished one."""
+        # In a sweep of W&B all runs of this process would be the one that the sweep has started.
+        if self._trained and wandb_runs(self._loggers) and not os.environ.get("WANDB_SWEEP_ID"):
+            start = partial(self._started, name=f"{self.title}, all folds", config=self.run_inputs["settings"])
+            log_summary(start, self.run.folder.parent, self.prepared.output_dir)
 
     def _record(
         self,
@@ -349,6 +377,7 @@ class Pipeline:
             "classes": list(self.prepared.source.classes),
             "rare": list(self.prepared.source.rare),
             "common": list(self.prepared.source.common),
+            "stage_versions": self.run_inputs["versions"],
             "pretraining": None if pretrained is None else pretrained.name,
             "stages": self._stages,
             "folds_given": bool((self.prepared.source.cells["split"] != "").any()),
@@ -398,12 +427,12 @@ class Pipeline:
 
     @cached_property
     def _loggers(self) -> list[Logger]:
-        make = build(self.config.logger)
-        loggers: list[Logger] = make(
-            name=f"{self.title}, fold {self.fold}",
-            group=self.run_name,
-            directory=self.prepared.output_dir,
-            config={**self.run_inputs["settings"], "fold": self.fold},
+        settings = {**self.run_inputs["settings"], "fold": self.fold}
+        return self._started(name=f"{self.title}, fold {self.fold}", config=settings)
+
+    def _started(self, **described: Any) -> list[Logger]:
+        loggers: list[Logger] = build(self.config.logger)(
+            group=self.run_name, directory=self.prepared.output_dir, **described
         )
         return loggers
 

@@ -18,11 +18,20 @@ log = logging.getLogger(__name__)
 
 WANDB_SERVER = "https://api.wandb.ai"
 _MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")  # what W&B takes; the last three are rare
-_INIT_SECONDS = 30
+_INIT_SECONDS = 30  # that a server may take to answer
+_BUSY_SECONDS = 600  # that this machine may take
 
 
 def wandb_logger(
-    project: str, mode: str | None, *, name: str, group: str, directory: Path, config: dict[str, Any]
+    project: str,
+    mode: str | None,
+    *,
+    name: str,
+    group: str,
+    directory: Path,
+    config: dict[str, Any],
+    run_id: str | None = None,
+    job_type: str | None = None,
 ) -> list[Logger]:
     """A W&B run; the caller closes it with `wandb.finish()` at the end of its job.
 
@@ -35,6 +44,8 @@ def wandb_logger(
         group: Runs of one configuration, all folds, share it.
         directory: Where W&B writes, in a subfolder `wandb`.
         config: What ran; plain values.
+        run_id: A run of this id that is there already is continued; None = a new run.
+        job_type: Kind of run, to filter by.
 
     Raises:
         InputError: There is no such mode.
@@ -43,12 +54,20 @@ def wandb_logger(
     if mode not in _MODES:
         raise InputError(f"logger.mode (or WANDB_MODE) is {mode}; give online, offline or disabled.")
     directory.mkdir(parents=True, exist_ok=True)
-    # Silent: the run's own log tells what matters.
-    settings = wandb.Settings(silent=True, init_timeout=_INIT_SECONDS)
 
     def logger(in_mode: str) -> WandbLogger:
+        # Silent: the run's own log tells what matters. Only a server may be given up: a busy machine is waited for.
+        seconds = _INIT_SECONDS if in_mode == "online" else _BUSY_SECONDS
         return WandbLogger(
-            name, directory, group=group, project=project, config=config, mode=in_mode, settings=settings
+            name,
+            directory,
+            id=run_id,
+            group=group,
+            job_type=job_type,
+            project=project,
+            config=config,
+            mode=in_mode,
+            settings=wandb.Settings(silent=True, init_timeout=seconds),
         )
 
     started = logger(mode)
@@ -62,7 +81,15 @@ def wandb_logger(
     return [started]
 
 
-def no_logger(*, name: str, group: str, directory: Path, config: dict[str, Any]) -> list[Logger]:
+def no_logger(
+    *,
+    name: str,
+    group: str,
+    directory: Path,
+    config: dict[str, Any],
+    run_id: str | None = None,
+    job_type: str | None = None,
+) -> list[Logger]:
     """Nothing beside the CSV file."""
     return []
 
