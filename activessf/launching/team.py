@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from activessf.launching.command import COMMAND, PART_OF
-from activessf.launching.leases import lease_handles
+from activessf.launching.devices import lease_handles
 from activessf.launching.processes import SECONDS_BETWEEN_LOOKS, Process, end, leaving_on_sigterm, shell_status
 from activessf.launching.ranks import without_ranks
 
 _GRACE_SECONDS = 30.0  # for the others, once one has failed
+_SECONDS_TO_TELL = 2.0  # for process 0, which may be about to say the same as the one that failed first
 _MISTAKE = 2  # the exit status of a process that has told its user what was wrong
 _LOOPBACKS = ("lo", "lo0")
 
@@ -93,7 +94,10 @@ def _first_failed(processes: Sequence[Process]) -> int | None:
         statuses = [process.poll() for process in processes]
         failed = [index for index, status in enumerate(statuses) if status]
         if failed:
-            return next((index for index in failed if statuses[index] == _MISTAKE), failed[0])
+            if 0 not in failed:
+                time.sleep(_SECONDS_TO_TELL)
+            told = (index for index, process in enumerate(processes) if process.poll() == _MISTAKE)
+            return next(told, failed[0])
         if None not in statuses:
             return None
         time.sleep(SECONDS_BETWEEN_LOOKS)

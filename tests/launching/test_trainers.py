@@ -2,9 +2,11 @@ from functools import partial
 
 import pytest
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only as utilities_rank_zero_only
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from activessf.errors import InputError
 from activessf.launching.trainers import num_devices, with_ranks
@@ -46,6 +48,8 @@ def test_a_process_of_several_has_a_trainer_of_all_whatever_devices_says(monkeyp
     said = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "LOCAL_RANK": "1", "GROUP_RANK": "1"}
     for name, value in said.items():
         monkeypatch.setenv(name, value)
+    for of_lightning in (rank_zero_only, utilities_rank_zero_only):  # it sets them, and nobody would set them back
+        monkeypatch.setattr(of_lightning, "rank", 0)
     trainer = with_ranks(partial(Trainer, accelerator="cpu", devices=1))(**QUIET)
     assert (trainer.world_size, trainer.num_nodes, trainer.num_devices) == (8, 2, 4)
     assert trainer.global_rank == 5 and isinstance(trainer.strategy, DDPStrategy)

@@ -72,7 +72,7 @@ def test_two_processes_that_were_stopped_twice_end_with_the_same_bits(found, nam
 def test_only_the_first_process_keeps_checkpoints_and_logs(folder):
     assert not list(folder.glob("checkpoints_shared_*"))  # cleared at the end
     logged = pd.read_csv(folder / "rank_0" / "calm" / "history" / "metrics.csv")
-    assert len(logged) == STEPS and not (folder / "rank_1" / "calm" / "history").exists()
+    assert len(logged) == STEPS and not (folder / "rank_1" / "calm" / "history" / "metrics.csv").exists()
 
 
 def test_the_loss_that_is_logged_is_that_of_the_whole_batch(folder, tmp_path):

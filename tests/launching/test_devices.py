@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activessf.launching.leases import Leases, Pool, gpu_names, lease_handles, node_pool
+from activessf.launching.devices import Leases, Pool, gpu_names, lease_handles, node_pool
 
 GPUS = Pool("gpu", ("0", "1", "GPU-ab/../c"))
 HOLD = "import sys; sys.stdin.read()"
