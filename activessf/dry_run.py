@@ -26,6 +26,7 @@ from activessf.pipeline import Pipeline
 from activessf.planning.measured import Measured, TrainingTime, finetuning_kind, pretraining_kind
 from activessf.planning.plan import PLAN_FILE, Piece, Plan, told
 from activessf.planning.probing import probe_step
+from activessf.training.retraining import freeze_backbone
 from activessf.training.running import num_steps
 from activessf.training.timing import device_name
 
@@ -77,6 +78,8 @@ class DryRun:
         """All results that the run needs, in the order in which they are made; the run alone if it is there."""
         if self.pipeline.run.ready:
             return [self._run()]
+        if self.pipeline.finetuned is not None:
+            return [*DryRun(self.pipeline.finetuned).pieces(), self._run()]
         before = [self._stage(artifact) for artifact in self._preparation]
         if self.config.ssl_method.method is not None:
             before.append(self._pretraining())
@@ -135,11 +138,19 @@ class DryRun:
 
         def probe() -> float:
             network = pipeline.classification.network(None)
+            if pipeline.finetuned is not None:
+                freeze_backbone(network)
             view = build(self.config.recipe.finetuning.view)
             return self._probe(network, lambda images: network(images).sum(), view, "finetuning")
 
         kind = finetuning_kind(pipeline.run_inputs)
-        return self._training("run", name, kind, self._steps("finetuning", number), probe)
+        return self._training("run", name, kind, self._run_steps(number), probe)
+
+    def _run_steps(self, cells: int) -> int | None:
+        if self.pipeline.finetuned is None:
+            return self._steps("finetuning", cells)
+        recipe = self.config.recipe.finetuning
+        return num_steps(cells, recipe.batch_size, recipe.retrain_head, None)
 
     def _steps(self, stage: str, images: int | None) -> int | None:
         recipe = self.config.recipe[stage]

@@ -284,7 +284,7 @@ class Pipeline:
             self.prepared.warn_of_duplicates()
         try:
             pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain_together()
-            base = self._finetuned
+            base = self.finetuned
             finetuned = None if base is None else base.run.obtain_together()
             before = time.monotonic() - clock
             told = self.classification.run(pretrained, finetuned, folder, self._runner, self.run_name)
@@ -307,7 +307,7 @@ class Pipeline:
         self._trained = True
 
     @property
-    def _finetuned(self) -> Pipeline | None:
+    def finetuned(self) -> Pipeline | None:
         """What gives the run of which only the classifier is retrained; None where none is."""
         if not self.classification.trains or self.config.recipe.finetuning.retrain_head is None:
             return None

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from tiny import configure, on
 
@@ -145,3 +146,19 @@ def test_the_other_scripts_refuse_a_dry_run(outputs, demo, stage):
 def test_an_encoder_that_stays_as_it_is_has_no_steps_in_its_run(outputs, demo, first):
     run = foretold(outputs, demo, "fold=0", "evaluation=linear_probe")[-1]
     assert run.stage == "run" and not run.ready and run.steps is None and run.seconds is None
+
+
+def test_a_retrained_head_needs_the_run_without_it_and_has_steps_of_its_own(outputs, demo, first):
+    overrides = ["ssl=none", "fold=1", "recipe.finetuning.retrain_head=2"]
+    config = configure(outputs, *on(demo), *overrides)
+    cells = len(pipeline.Pipeline(config).classification.cells.training)
+    pieces = foretold(outputs, demo, *overrides)
+    own, retrained = (piece for piece in pieces if piece.stage == "run")
+    assert (own.ready, own.steps) == (False, 3) and (retrained.ready, retrained.steps) == (False, 2 * (cells // 16))
+    before = there(outputs)
+    folder = pipeline.train(config)
+    assert there(outputs) - before == {f"run/{own.name}", f"run/{retrained.name}"}
+    assert json.loads((folder / "run.json").read_text())["classification"]["steps"] == retrained.steps
+    assert pd.read_csv(folder / "history" / "metrics.csv")["train/loss"].count() == retrained.steps
+    again = foretold(outputs, demo, "ssl=none", "fold=1", "recipe.finetuning.retrain_head=3")
+    assert [(piece.name, piece.ready) for piece in again][0] == (own.name, True) and len(again) == 2

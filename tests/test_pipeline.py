@@ -796,7 +796,7 @@ def test_an_encoder_that_stays_as_it_is_has_neither_loss_nor_sampler_nor_head(ou
     made = pipeline.Pipeline(
         configure(outputs, *on(demo), "evaluation=linear_probe", "recipe.finetuning.retrain_head=2")
     )
-    assert made._finetuned is None
+    assert made.finetuned is None
 
 
 @pytest.mark.parametrize(

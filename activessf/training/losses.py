@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from activessf.data.class_weights import Counts, check_one_of, check_range, class_weights
 from activessf.errors import InputError
+from activessf.methods.distributed import gathered
 
 # A weight of the rarest class up to the square of the imbalance: beyond that the others would vanish in 32 bits.
 _HIGHEST_EXPONENT = 2.0
@@ -201,8 +202,11 @@ class LDAMLoss(nn.Module):
 def _mean(costs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean over cells of the costs, (N, C), that their classes have as the target, by share and weight of the class."""
     shares = functional.one_hot(targets, costs.shape[1]) if targets.ndim == 1 else targets
-    shares = shares.to(costs.dtype) if weights is None else shares * weights
-    return (shares * costs).sum() / shares.sum()
+    if weights is None:
+        return (shares * costs).sum() / shares.sum()
+    shares = shares * weights
+    # Gradients of several processes are averaged: divided alike, that is the gradient of the mean over the whole batch.
+    return (shares * costs).sum() / gathered(shares.sum().view(1, 1)).mean()
 
 
 def _smoothed(costs: Tensor, label_smoothing: float) -> Tensor:

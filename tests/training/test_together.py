@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from test_resuming import STEPS
-from together_worker import calm, images_of, masked, train
+from together_worker import WEIGHTS, calm, images_of, masked, train, unequal
 
 from activessf.data.images import write_png
 from activessf.errors import InputError
@@ -51,6 +51,13 @@ def test_two_processes_end_with_the_weights_of_one(make, found, folder, tmp_path
     untrained = make().state_dict()
     assert difference(untrained, expected) > 1e-2
     assert difference(found[0][make.__name__], expected) < 2e-5
+
+
+def test_two_processes_draw_by_weight_and_weigh_cells_as_one(found, folder, tmp_path):
+    images = images_of(folder / "images")
+    expected = train(unequal, images.weighted(WEIGHTS), tmp_path / "alone").state_dict()
+    assert difference(train(unequal, images, tmp_path / "natural").state_dict(), expected) > 5e-3
+    assert difference(found[0]["unequal"], expected) < 2e-5
 
 
 def test_accumulated_batches_of_two_processes_are_those_of_one(found, folder, tmp_path):

@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from pytorch_lightning import Trainer
 from test_resuming import BATCH, OPTIMIZATION, STEPS, VIT, StopAfter, Stopped, classifier, masked
@@ -19,9 +20,11 @@ from activessf.methods.batch_norm import normalise_together
 from activessf.methods.decoder import PixelDecoder
 from activessf.methods.distributed import process_rank
 from activessf.methods.mae import MAE
+from activessf.training.losses import WeightedCrossEntropy
 from activessf.training.resuming import Checkpoints
 from activessf.training.running import Runner
 
+WEIGHTS = np.arange(1.0, 11.0)  # in which the images are drawn
 STOPS = (4, 7)  # the end of an epoch and the middle of one
 
 
@@ -45,6 +48,13 @@ def calm():
     for part in module.modules():
         if hasattr(part, "drop_prob"):
             part.drop_prob = 0.0
+    return module
+
+
+def unequal():
+    """The same with a loss that weighs its cells, of which a process may have the heavier half."""
+    module = calm()
+    module.loss = WeightedCrossEntropy([40, 8, 1], 1.0, None, 0.1)
     return module
 
 
@@ -79,6 +89,7 @@ def work(folder: Path) -> None:
     own, found = folder / f"rank_{rank}", {}
     for make in (masked, calm, classifier):
         found[make.__name__] = train(make, images, own / make.__name__).state_dict()
+    found["unequal"] = train(unequal, images.weighted(WEIGHTS), own / "unequal").state_dict()
     found["accumulated"] = train(calm, images, own / "accumulated", accumulate_grad_batches=2).state_dict()
     # Checkpoints are in one place for all.
     for make in (masked, classifier):

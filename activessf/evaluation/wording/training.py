@@ -33,6 +33,10 @@ _EXTRAS = {
     "recipe.finetuning.cutmix": "Images were mixed by CutMix (alpha {recipe.finetuning.cutmix}).",
     "recipe.finetuning.ema_decay": "A running average of the weights (decay {recipe.finetuning.ema_decay}) was tested.",
 }
+_RETRAINED = (
+    "Of these weights all but the classifier were kept, and a fresh one was trained alone by cross-entropy for "
+    "{recipe.finetuning.retrain_head} epochs, the classes drawn equally often (cRT, arXiv 1910.09217)."
+)
 _SAID_OF_BACKBONES = {f"backbone.{key}" for key in ("patch_size", "img_size", "pretrained", "_partial_")}
 
 
@@ -67,6 +71,7 @@ def finetuning_paragraph(run: Run) -> str:
         _views(settings, ("recipe.finetuning.view",)),
         *(filled(text, settings) for key, text in _EXTRAS.items() if settings.get(key)),
         _tested_weights(run),
+        filled(_RETRAINED, settings) if settings.get("recipe.finetuning.retrain_head") else "",
         _starting_weights(run) if run.method == "none" else "",
     )
 

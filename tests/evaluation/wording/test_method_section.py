@@ -84,6 +84,7 @@ def test_pretraining_follows_its_settings(overrides: list[str], said: str) -> No
     [
         (["recipe.finetuning.pool=token"], ", from the class token."),
         (["recipe.finetuning.mixup=0.8"], "Images were mixed by Mixup (alpha 0.8)."),
+        (["recipe.finetuning.retrain_head=10"], "a fresh one was trained alone by cross-entropy for 10 epochs"),
         (["recipe.finetuning.cutmix=1.0"], "Images were mixed by CutMix (alpha 1)."),
         (["recipe.finetuning.ema_decay=0.999"], "A running average of the weights (decay 0.999) was tested."),
         (["recipe.finetuning.checkpoint=best"], "of the training folds were tested. It was 20 % of them."),
