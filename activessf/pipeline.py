@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import wandb
 from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
@@ -26,6 +28,8 @@ from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError
+from activessf.evaluation.dashboards import log_fold, log_summary, wandb_runs
+from activessf.evaluation.leaks.evidence import write_evidence
 from activessf.evaluation.metrics import Metrics, fold_metrics, read_predictions
 from activessf.launching.meeting import meeting, waits
 from activessf.launching.ranks import own_rank
@@ -90,6 +94,7 @@ def select(config: DictConfig) -> Path:
     if prepared.strategy is None:
         raise InputError("selection=none selects nothing: pretraining sees the whole slides. Choose another selection.")
     prepared.check_features()
+    prepared.warn_of_duplicates()
     folder = prepared.selection.obtain()
     where = "all folds" if config.selection.scope == "all" else f"fold {config.fold.index}"
     log.info("%s keeps %d regions in %s.", config.selection.name, len(selected_crops(folder)), where)
@@ -116,6 +121,7 @@ def train(config: DictConfig) -> Path:
         return dry_run.plan(pipeline)
     with meeting():
         folder = pipeline.run.obtain_together()
+    pipeline.log_folds()
     metrics = read_json(folder / METRICS_FILE)
     log.info(
         "%s, fold %d: accuracy %.2f %%, PR-AUC %.2f %%, F1 %.2f %%",
@@ -146,6 +152,7 @@ class Pipeline:
         self.config = config
         self.fold = self.prepared.fold
         self.seed = self.prepared.seed
+        self._trained = False
 
     @property
     def title(self) -> str:
@@ -271,6 +278,8 @@ class Pipeline:
     def _run(self, folder: Path) -> None:
         started, clock = now(), time.monotonic()
         self.check_networks()
+        if not waits():
+            self.prepared.warn_of_duplicates()
         try:
             pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain_together()
             base = self._finetuned
@@ -279,9 +288,11 @@ class Pipeline:
             told = self.classification.run(pretrained, finetuned, folder, self._runner, self.run_name)
             if waits():
                 return
-            metrics = fold_metrics(read_predictions(folder / PREDICTIONS_FILE))
+            predictions = read_predictions(folder / PREDICTIONS_FILE)
+            metrics = fold_metrics(predictions)
             write_json(metrics, folder / METRICS_FILE)
-            self._log_test(metrics)
+            self._write_evidence(pretrained is not None, folder)
+            self._log_test(predictions, metrics)
         except BaseException:
             wandb.finish(exit_code=1)
             raise
@@ -291,6 +302,7 @@ class Pipeline:
         write_json(self._record(pretrained, folder, started, seconds, told), folder / "run.json")
         write_text(rerunnable(self.config), folder / "config.yaml")
         write_text(frozen_requirements(), folder / "requirements-frozen.txt")
+        self._trained = True
 
     @property
     def _finetuned(self) -> Pipeline | None:
@@ -340,10 +352,27 @@ class Pipeline:
         # Of the W&B run, for as long as this fold has no result: an attempt that was stopped goes on in it.
         return self.prepared.output_dir / "checkpoints" / f"{self.run_name}-fold_{self.fold}.wandb_id"
 
-    def _log_test(self, metrics: Metrics) -> None:
+    def _write_evidence(self, pretrained: bool, folder: Path) -> None:
+        prepared = self.prepared
+        training, _ = training_and_test(prepared.labeled, self.fold)
+        sources = prepared.pretraining_sources() if pretrained else None
+        selection = prepared.selection.folder if pretrained and prepared.strategy is not None else None
+        write_evidence(folder, self.fold, training, sources, selection, prepared.spanning)
+
+    def _log_test(self, predictions: pd.DataFrame, metrics: Metrics) -> None:
         numbers = {f"test/{name}": value for name, value in metrics.items() if isinstance(value, int | float)}
         for logger in self._loggers:
             logger.log_metrics(numbers)
+        _, test = training_and_test(self.prepared.labeled, self.fold)
+        crops = [self.prepared.cells.folder / crop for crop in test["crop"]]
+        log_fold(wandb_runs(self._loggers), predictions, crops, self.prepared.source.rare)
+
+    def log_folds(self) -> None:
+        """Log the table of all finished folds as a W&B run of its own, if this process has finished one."""
+        # In a sweep of W&B all runs of this process would be the one that the sweep has started.
+        if self._trained and wandb_runs(self._loggers) and not os.environ.get("WANDB_SWEEP_ID"):
+            start = partial(self._started, name=f"{self.title}, all folds", config=self.run_inputs["settings"])
+            log_summary(start, self.run.folder.parent, self.prepared.output_dir)
 
     def _record(
         self,
@@ -369,6 +398,7 @@ class Pipeline:
             "classes": list(self.prepared.source.classes),
             "rare": list(self.prepared.source.rare),
             "common": list(self.prepared.source.common),
+            "stage_versions": self.run_inputs["versions"],
             "pretraining": None if pretrained is None else pretrained.name,
             "stages": self._stages,
             "folds_given": bool((self.prepared.source.cells["split"] != "").any()),
@@ -424,13 +454,12 @@ class Pipeline:
 
     @cached_property
     def _loggers(self) -> list[Logger]:
-        make = build(self.config.logger)
-        loggers: list[Logger] = make(
-            name=f"{self.title}, fold {self.fold}",
-            group=self.run_name,
-            directory=self.prepared.output_dir,
-            config={**self.run_inputs["settings"], "fold": self.fold},
-            id_file=self._id_file,
+        settings = {**self.run_inputs["settings"], "fold": self.fold}
+        return self._started(name=f"{self.title}, fold {self.fold}", config=settings, id_file=self._id_file)
+
+    def _started(self, **described: Any) -> list[Logger]:
+        loggers: list[Logger] = build(self.config.logger)(
+            group=self.run_name, directory=self.prepared.output_dir, **described
         )
         return loggers
 

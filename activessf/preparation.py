@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ from activessf.configuration import CONF, build, check_settings, plain, region_s
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
 from activessf.data.hidden import hide_labels
+from activessf.data.near_duplicates import DUPLICATES, find_duplicates, spanning_folds, spanning_sentence
+from activessf.data.near_duplicates import VERSION as DUPLICATES_VERSION
 from activessf.data.slide_files import files_of_slide
 from activessf.data.slides import FAILURES_FILE, SLIDES_FILE, check_slides
 from activessf.data.source import Source, check_classification
@@ -47,6 +50,7 @@ from activessf.selection.whitening import Apply
 log = logging.getLogger(__name__)
 
 FOLDS_FILE = "folds.csv"
+DUPLICATES_FILE = "duplicates.csv"
 REGIONS_FILE = "regions.csv"
 FEATURES_FILE = "features.npy"
 
@@ -129,9 +133,30 @@ class Preparation:
         return self.artifact("folds", self.config.data.name, inputs, make)
 
     @cached_property
+    def duplicates(self) -> Artifact:
+        """Labeled cells that show the same, exactly or nearly; whatever the folds are."""
+
+        def make(folder: Path) -> None:
+            crops = read_table(self.cells.obtain() / CELLS_FILE, ["crop"])["crop"]
+            write_table(find_duplicates(self.cells.folder, list(crops), self.num_workers), folder / DUPLICATES_FILE)
+
+        inputs = {"version": DUPLICATES_VERSION, "cells": self.cells.name}
+        return self.artifact("duplicates", self.config.data.name, inputs, make)
+
+    @cached_property
+    def spanning(self) -> pd.DataFrame:
+        """Labeled cells that show the same as one of another fold, columns `near_duplicates.SPANNING`."""
+        return spanning_folds(read_table(self.duplicates.obtain() / DUPLICATES_FILE, DUPLICATES), self.labeled)
+
+    @cached_property
     def labeled(self) -> pd.DataFrame:
         """The labeled cells with their folds, columns `manifests.FOLDS`; crops relative to the cells' folder."""
         return read_table(self.folds.obtain() / FOLDS_FILE, FOLDS)
+
+    def warn_of_duplicates(self) -> None:
+        """Say before anything long runs that cells of different folds show the same."""
+        if sentence := spanning_sentence(self.spanning):
+            warnings.warn(sentence, stacklevel=2)
 
     @cached_property
     def _slide_files(self) -> str:
@@ -413,6 +438,17 @@ class Preparation:
         self.selection.obtain()
         regions = self.regions.obtain()
         return [regions / crop for crop in selected_crops(self.selection.folder)]
+
+    def pretraining_sources(self) -> pd.DataFrame:
+        """The slide of each of `pretraining_images`, and its group as far as it is known: columns image, group."""
+        images = self.pretraining_images()
+        if self.config.selection.pool == "slides":
+            names = [path.relative_to(self.source.root).as_posix() for path in images]
+        else:
+            regions = read_table(self.regions.folder / REGIONS_FILE, REGIONS).set_index("crop")["image"]
+            names = list(regions.loc[[path.relative_to(self.regions.folder).as_posix() for path in images]])
+        groups = self.source.slide_groups
+        return pd.DataFrame({"image": names, "group": [groups.get(name, "") for name in names]})
 
     def artifact(self, stage: str, label: str, inputs: dict[str, Any], make: Any) -> Artifact:
         """A stage result below `output_dir/stages`."""

@@ -12,14 +12,20 @@ import pytest
 import tifffile
 import timm
 import torch
+import wandb
+from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from tiny import configure, on
+from wandb_offline import logged, offline_runs, table
 
 from activessf import classification, pipeline, preparation
 from activessf.data.images import read_image, write_png
 from activessf.errors import InputError
+from activessf.evaluation.leaks.findings import Findings, examine
+from activessf.evaluation.leaks.refusing import TablesRefused
 from activessf.evaluation.report import write_report
+from activessf.evaluation.runs import collect_runs
 from activessf.selection.run_networks import FinetunedNetwork
 from activessf.training.resuming import SaveCheckpoints
 from activessf.trainings import make_optimization
@@ -298,6 +304,94 @@ def test_the_report_gathers_the_runs(run, outputs, tmp_path, demo):
     assert "are not on this disk" not in text and '"pictures": [],' not in text
     (overall,) = (tmp_path / "report").rglob("overall.csv")
     assert len(pd.read_csv(overall)) >= 2
+
+
+# Leaks, and what is kept to find them.
+
+
+def test_a_run_keeps_what_it_was_trained_on(run, outputs, demo):
+    evidence = run / "evidence"
+    (folds,) = (outputs / "stages" / "folds").glob("*/folds.csv")
+    cells = pd.read_csv(folds, keep_default_na=False).query("fold != 0")
+    trained = pd.read_csv(evidence / "training_cells.csv", keep_default_na=False)
+    expected = cells.groupby(["image", "group", "label"]).size()
+    assert trained.set_index(["image", "group", "label"])["cells"].to_dict() == expected.to_dict()
+    (selection,) = (outputs / "stages" / "selection").glob("activessf-*/selection.csv")
+    chosen = pd.read_csv(selection).query("selected == 1")["crop"]
+    (regions,) = (outputs / "stages" / "regions").glob("*/regions.csv")
+    seen = pd.read_csv(regions).set_index("crop").loc[chosen, "image"].value_counts().to_dict()
+    pretrained = pd.read_csv(evidence / "pretraining_images.csv", keep_default_na=False)
+    assert pretrained.set_index("image")["images"].to_dict() == seen
+    assert json.loads((evidence / "selection.json").read_text())["fold"] == 0
+    owned = pd.read_csv(evidence / "prototypes.csv")
+    assert owned["size"].sum() == len(cells)
+    assert {name: owned[name].sum() for name in cells["label"].unique()} == cells["label"].value_counts().to_dict()
+    assert json.loads((run / "run.json").read_text())["stages"]["folds"] == folds.parent.name
+
+
+@pytest.mark.parametrize("overrides", [["selection=none"], ["selection=crf"], ["ssl=none"]], ids=str)
+def test_runs_of_every_kind_pass_the_checks(overrides, outputs, demo, run):
+    folder = pipeline.train(configure(outputs, *on(demo), "fold=1", *overrides))
+    for made in (folder, run):
+        found, _ = collect_runs(made.parent)
+        assert examine(found, ()) == Findings((), ())
+
+
+def test_a_selection_of_all_cells_is_refused_unless_it_is_allowed(demo, tmp_path):
+    pipeline.train(configure(tmp_path, *on(demo), "selection.scope=all", "fold=0"))
+    with pytest.raises(TablesRefused, match="No tables are given of"):
+        write_report(tmp_path / "runs", tmp_path / "report")
+    assert not list((tmp_path / "report").rglob("*.csv"))
+    lines = write_report(tmp_path / "runs", tmp_path / "report", allowed={"pool"})
+    assert any("by --allow pool" in line and "selection.scope=all" in line for line in lines)
+
+
+def test_a_slide_that_is_there_twice_is_warned_of_and_its_table_refused(demo, tmp_path):
+    def doubled(cells: pd.DataFrame) -> pd.DataFrame:
+        groups = sorted(set(cells["group"]))
+        cells = cells.assign(split=[groups.index(group) % 5 for group in cells["group"]])
+        again = cells[cells["image"] == cells["image"].iloc[0]]
+        there = (again["split"].iloc[0] + 1) % 5
+        return pd.concat([cells, again.assign(image="slides/again.jpg", group="another patient", split=there)])
+
+    folder = copied(demo, tmp_path / "data", doubled)
+    cells = pd.read_csv(folder / "cells.csv", keep_default_na=False)
+    slide = Image.open(folder / cells["image"][0])
+    slide.convert("RGB").save(folder / "slides" / "again.jpg", quality=80)
+    number = int((cells["image"] == "slides/again.jpg").sum())
+    fold = int(cells["split"][0])
+    with pytest.warns(UserWarning, match=f"{2 * number} labeled cells show the same as a cell of another fold"):
+        done = pipeline.train(configure(tmp_path / "out", *on(folder), "ssl=none", f"fold={fold}"))
+    kept = pd.read_csv(done / "evidence" / "duplicates.csv")
+    assert sorted(set(kept["image"])) == sorted({cells["image"][0], "slides/again.jpg"}) and len(kept) == 2 * number
+    with pytest.raises(TablesRefused) as refusal:
+        write_report(tmp_path / "out" / "runs", tmp_path / "report")
+    assert any(f"{number} test cells show the same as a training cell" in line for line in refusal.value.lines)
+    assert write_report(tmp_path / "out" / "runs", tmp_path / "report", allowed={"duplicates"})
+
+
+def test_an_offline_run_of_wandb_holds_the_numbers_of_metrics_json(demo, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE")
+    wandb.teardown()  # W&B reads the environment once a process
+    made = [
+        pipeline.train(
+            configure(tmp_path, *on(demo), "ssl=none", f"fold={fold}", "logger=wandb", "logger.mode=offline")
+        )
+        for fold in (0, 1)
+    ]
+    wandb.teardown()
+    runs = offline_runs(tmp_path)
+    assert len(runs) == 3 and {kept["group"] for kept in runs.values()} == {made[0].parent.name}
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in made]
+    for fold, written in enumerate(metrics):
+        (name,) = (name for name in runs if name.endswith(f"fold {fold}"))
+        found = logged(runs[name])
+        numbers = {key: value for key, value in written.items() if isinstance(value, int | float)}
+        assert {key: found[f"test/{key}"] for key in numbers} == numbers and "pr_auc/G-MK" in numbers
+        assert len(table(runs[name], "test/predictions")) == written["cells"]
+    (summary,) = (kept for kept in runs.values() if kept["kind"] == "summary")
+    assert summary["summary"]["mean/pr_auc"] == pytest.approx((metrics[0]["pr_auc"] + metrics[1]["pr_auc"]) / 2)
+    assert [row["pr_auc"] for row in table(summary, "fold_table")][:2] == [written["pr_auc"] for written in metrics]
 
 
 # Bad input: one clear sentence, nothing lost.

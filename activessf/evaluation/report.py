@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,6 +16,9 @@ from activessf.evaluation.figures.section import section_figures
 from activessf.evaluation.formatting import format_table, markdown_table, markdown_text
 from activessf.evaluation.intervals import NUM_RESAMPLES
 from activessf.evaluation.latex import latex_table
+from activessf.evaluation.leaks.checks import CHECKS
+from activessf.evaluation.leaks.findings import allowed_checks, examine
+from activessf.evaluation.leaks.refusing import REFUSED_FILE, TablesRefused, refuse
 from activessf.evaluation.page.opened import Limits
 from activessf.evaluation.page.page import PAGE, write_index, write_section_page
 from activessf.evaluation.runs import Run, collect_runs, tested_counts
@@ -26,6 +30,7 @@ from activessf.manifests import write_table, write_text
 
 _OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
 _LIMITS = Limits()
+_REFUSED_STATUS = 3
 
 
 def write_report(
@@ -35,12 +40,14 @@ def write_report(
     recipe: str | None = None,
     num_resamples: int = NUM_RESAMPLES,
     limits: Limits = _LIMITS,
+    allowed: Collection[str] = (),
 ) -> list[str]:
     """Write tables, figures and pages on all runs below a folder.
 
     Every section (data, recipe, seed) has a folder with its tables (`section_tables`) as .csv, .md and .tex, its
     figures as .png and .pdf, confident_mistakes.csv, and the page index.html, which needs no other file. The page
-    index.html above them leads to those of the sections.
+    index.html above them leads to those of the sections. A section in whose
+    runs a leak is found has the reasons in place of all that.
 
     Args:
         runs_dir: Folder of run folders, searched recursively.
@@ -49,11 +56,13 @@ def write_report(
         recipe: Only runs with this option of the group recipe.
         num_resamples: Number of bootstrap resamples that intervals rest on.
         limits: How much of the cells a page holds.
+        allowed: Checks whose leaks are noted below the tables instead (see `leaks.checks`).
 
     Returns:
         Lines for the terminal: the overall table of each section with its notes, and where the pages are.
 
     Raises:
+        TablesRefused: Tables of a section were not given; the rest of the report is written.
         InputError: There is no finished run, or a file of a run can't be used.
     """
     found, notes = collect_runs(runs_dir)
@@ -61,11 +70,18 @@ def write_report(
     known = {run.name for run in found}
     notes += [f"{item.run}, fold {item.fold}: {item.state}." for item in begun if item.run not in known]
     sections = split_into_sections(_chosen(found, data, recipe))
-    lines, pages = [], []
+    lines, pages, refused = list[str](), [], dict[str, tuple[str, ...]]()
     for section in tqdm(sections, desc="Writing the report", unit="section"):
         comparisons = compare(section.runs)
         tables = section_tables(section.runs, comparisons, tested_counts(section.runs)[0], num_resamples)
         folder = output_dir / section.name
+        findings = examine(section.runs, allowed)
+        if findings.refused:
+            refused[section.title] = findings.refused
+            lines += refuse(section.title, findings.refused, [table.name for table in tables], folder)
+            continue
+        (folder / REFUSED_FILE).unlink(missing_ok=True)
+        tables = [replace(table, notes=[*table.notes, *findings.notes]) for table in tables]
         for table in tables:
             write_table(table.values, folder / f"{table.name}.csv")
             write_text(_markdown(table, section), folder / f"{table.name}.md")
@@ -75,24 +91,37 @@ def write_report(
         pages.append((section, tables[0], page))
         lines += [section.title, format_table(tables[0].text), *tables[0].notes, f"Page: {page}", ""]
     index = output_dir / PAGE
-    write_index(pages, notes, index)
-    return [*lines, *notes, f"Report: {index}"]
+    write_index(pages, refused, notes, index)
+    lines += [*notes, f"Report: {index}"]
+    if refused:
+        raise TablesRefused(list(refused), lines)
+    return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line, write the report, print the overall table; 2 is a user's mistake."""
+    """Read the command line, write the report, print the overall table; 2 is a user's mistake, 3 a refused table."""
     options = _parser().parse_args(arguments)
     limits = Limits(options.crops, options.mistakes, options.pictures)
     try:
-        lines = write_report(options.runs, options.output, options.data, options.recipe, options.resamples, limits)
+        allowed = allowed_checks(options.allow)
+        _print(
+            write_report(options.runs, options.output, options.data, options.recipe, options.resamples, limits, allowed)
+        )
+    except TablesRefused as error:
+        _print(error.lines)
+        print(f"error: {error}", file=sys.stderr)
+        return _REFUSED_STATUS
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _print(lines: Sequence[str]) -> None:
     # A terminal that can't show a plus-minus sign gets a question mark, not a traceback.
     text = "\n".join(lines)
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, errors="replace").decode(encoding))
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,6 +154,12 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             option, type=_count, default=default, metavar="N", help=f"at most N {what} (default: %(default)s)"
         )
+    parser.add_argument(
+        "--allow",
+        default="",
+        metavar="NAME[,NAME]",
+        help="give tables in spite of these leaks, and say so below them: " + ", ".join(CHECKS),
+    )
     return parser
 
 

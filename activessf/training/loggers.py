@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 WANDB_SERVER = "https://api.wandb.ai"
 _MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")  # what W&B takes; the last three are rare
-_INIT_SECONDS = 30
+_INIT_SECONDS = 30  # that a server may take to answer
+_BUSY_SECONDS = 600  # that this machine may take
 
 
 def wandb_logger(
@@ -32,6 +33,8 @@ def wandb_logger(
     directory: Path,
     config: dict[str, Any],
     id_file: Path | None = None,
+    run_id: str | None = None,
+    job_type: str | None = None,
 ) -> list[Logger]:
     """A W&B run; the caller closes it with `wandb.finish()` at the end of its job.
 
@@ -45,7 +48,8 @@ def wandb_logger(
         directory: Where W&B writes, in a subfolder `wandb`.
         config: What ran; plain values.
         id_file: Keeps the id of the W&B run; where it is there, from an attempt that was stopped, that run goes on.
-            None = a run of its own.
+        run_id: The id itself, where it is known beforehand; with neither, the run is a new one.
+        job_type: Kind of run, to filter by.
 
     Raises:
         InputError: There is no such mode.
@@ -54,20 +58,22 @@ def wandb_logger(
     if mode not in _MODES:
         raise InputError(f"logger.mode (or WANDB_MODE) is {mode}; give online, offline or disabled.")
     directory.mkdir(parents=True, exist_ok=True)
-    run_id = None if id_file is None else _kept_id(id_file)
-    # Silent: the run's own log tells what matters.
-    settings = wandb.Settings(silent=True, init_timeout=_INIT_SECONDS)
+    if id_file is not None:
+        run_id = _kept_id(id_file)
 
     def logger(in_mode: str) -> WandbLogger:
+        # Silent: the run's own log tells what matters. Only a server may be given up: a busy machine is waited for.
+        seconds = _INIT_SECONDS if in_mode == "online" else _BUSY_SECONDS
         return WandbLogger(
             name,
             directory,
             id=run_id,
             group=group,
+            job_type=job_type,
             project=project,
             config=config,
             mode=in_mode,
-            settings=settings,
+            settings=wandb.Settings(silent=True, init_timeout=seconds),
         )
 
     started = logger(mode)
@@ -82,7 +88,14 @@ def wandb_logger(
 
 
 def no_logger(
-    *, name: str, group: str, directory: Path, config: dict[str, Any], id_file: Path | None = None
+    *,
+    name: str,
+    group: str,
+    directory: Path,
+    config: dict[str, Any],
+    id_file: Path | None = None,
+    run_id: str | None = None,
+    job_type: str | None = None,
 ) -> list[Logger]:
     """Nothing beside the CSV file."""
     return []

@@ -50,6 +50,11 @@ def made_up_predictions(
     return pd.concat([cells, pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])], axis=1)
 
 
+@pytest.fixture
+def made_up() -> Callable[..., pd.DataFrame]:
+    return made_up_predictions
+
+
 def run_writer(folder: Path) -> Callable[..., Path]:
     """A function that writes one run below <folder>/runs and gives back its folder."""
 

@@ -179,7 +179,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert all(option in text for option in ("--runs", "--output", "--data", "--recipe", "--resamples"))
+    assert all(option in text for option in ("--runs", "--output", "--data", "--recipe", "--resamples", "--allow"))
 
 
 def test_the_number_of_resamples_is_an_option_and_checked(
@@ -202,3 +202,73 @@ def test_old_metrics_files_do_not_matter(write_run: WriteRun, tmp_path: Path) ->
     write_report(tmp_path / "runs", tmp_path / "report")
     table = pd.read_csv(tmp_path / "report/demo-quick-seed0/further_metrics.csv")
     assert table["mcc_mean"].notna().all()
+
+
+# Leaks
+
+
+def one_patient(fold: int) -> pd.DataFrame:
+    labels = ["a", "a", "b", "c"]
+    return pd.DataFrame(
+        {"image": [f"{fold}_{index}.png" for index in range(4)], "x": 0, "y": 0, "width": 9, "height": 9,
+         "group": ["<b>\x1b[31m", "p2", "p3", "p4"] if fold < 2 else ["p5", "p6", "p7", "p8"], "fold": fold,
+         "label": labels, "predicted": labels, "p_a": [1, 1, 0, 0], "p_b": [0, 0, 1, 0], "p_c": [0, 0, 0, 1]}
+    )  # fmt: skip
+
+
+def run_report(tmp_path: Path, *options: str) -> int:
+    return main(["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "report"), *options])
+
+
+def test_a_leak_takes_the_tables_of_its_section_and_leaves_the_others(
+    write_run: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pair(write_run)
+    assert run_report(tmp_path) == 0
+    section = tmp_path / "report" / "demo-quick-seed0"
+    assert (section / "overall.md").is_file() and list(section.glob("*.png"))
+    (section / "my notes.md").write_text("mine")
+    write_run("mae-2", "mae", "crf", folds=range(3), counts=SMALL, num_folds=3, rare=[], common=[], scope="all")
+    write_run("mae-3", folds=[0], counts=SMALL, rare=[], common=[], choices={"data": "bccd"})
+    capsys.readouterr()
+    assert run_report(tmp_path) == 3
+    printed = capsys.readouterr()
+    assert "demo, recipe quick, seed 0: no tables\n- pool: in mae + crf, selection and pretraining saw" in printed.out
+    assert "--allow pool" in printed.out and "bccd, recipe quick, seed 0\n" in printed.out
+    assert printed.err.splitlines()[-1].startswith("error: No tables are given of demo, recipe quick, seed 0, since")
+    assert sorted(path.name for path in section.iterdir()) == ["my notes.md", "refused.md"]
+    assert "selection.scope=all" in (section / "refused.md").read_text(encoding="utf-8")
+    assert (tmp_path / "report" / "bccd-quick-seed0" / "overall.csv").is_file()
+    page = "".join(parsed(tmp_path / "report" / "index.html").text)
+    assert "No tables: what was tested may have had a part in training" in page and "Against the baseline" in page
+
+
+def test_a_leak_that_is_allowed_by_name_stands_below_every_table(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("mae-1", folds=range(3), num_folds=3, rare=[], common=[], predictions=one_patient, scope="all")
+    assert run_report(tmp_path, "--allow", "pool") == 3
+    assert run_report(tmp_path, "--allow", "pool,groups") == 0
+    section = tmp_path / "report" / "demo-quick-seed0"
+    assert not (section / "refused.md").exists()
+    for name in ("overall", "per_class", "comparisons"):
+        text = (section / f"{name}.md").read_text(encoding="utf-8")
+        assert "by --allow groups" in text and "by --allow pool" in text, name
+    page = "".join(parsed(tmp_path / "report" / "index.html").text)
+    assert page.count("Given in spite of a leak, by --allow groups") == 3
+
+
+def test_names_of_groups_reach_neither_terminal_nor_page_as_more_than_text(
+    write_run: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run("mae-1", folds=range(3), num_folds=3, rare=[], common=[], predictions=one_patient, title="\x1b[2Jx")
+    assert run_report(tmp_path) == 3
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "'<b>\\x1b[31m'" in printed
+    assert not any(tag == "b" for tag, _ in parsed(tmp_path / "report" / "index.html").tags)
+    assert "<b>" not in (tmp_path / "report/demo-quick-seed0/refused.md").read_text(encoding="utf-8")
+
+
+def test_an_unknown_check_is_a_mistake(write_run: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pair(write_run)
+    assert run_report(tmp_path, "--allow", "everything") == 2
+    assert "error: --allow names 'everything', which is no check; the checks are groups" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()

@@ -1,8 +1,5 @@
-import json
 import os
 import socket
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +7,7 @@ from typing import Any
 import pytest
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
-from wandb.proto import wandb_internal_pb2
+from wandb_offline import offline_runs
 
 from activessf.errors import InputError
 from activessf.training import loggers
@@ -107,59 +104,6 @@ def test_a_mode_that_there_is_not_is_a_sentence(tmp_path: Path, monkeypatch: pyt
 def test_csv_alone_is_no_logger(tmp_path: Path) -> None:
     assert no_logger(name="a", group="b", directory=tmp_path / "out", config=CONFIG) == []
     assert not (tmp_path / "out").exists()
-
-
-# Real runs, read back from the log that W&B writes: 32 KiB blocks of records with a header of CRC (4 bytes),
-# length (2) and kind (1: whole, 2: first part, 3: middle, 4: last), after seven bytes that name the format.
-
-_BLOCK, _HEADER = 32768, 7
-_WHOLE, _FIRST, _LAST = 1, 2, 4
-
-
-def log_records(path: Path) -> Iterator[Any]:
-    data = path.read_bytes()
-    assert data.startswith(b":W&B")
-    at, parts = _HEADER, b""
-    while at + _HEADER <= len(data):
-        left_in_block = _BLOCK - at % _BLOCK
-        if left_in_block < _HEADER:
-            at += left_in_block
-            continue
-        crc, length, kind = struct.unpack_from("<IHB", data, at)
-        body = data[at + _HEADER : at + _HEADER + length]
-        assert zlib.crc32(bytes([kind]) + body) == crc
-        at += _HEADER + length
-        parts = body if kind in (_WHOLE, _FIRST) else parts + body
-        if kind in (_WHOLE, _LAST):
-            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]  # made at run time
-            record.ParseFromString(parts)
-            yield record
-
-
-def values(items: Any) -> dict[str, Any]:
-    return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
-
-
-def offline_runs(directory: Path) -> dict[str, dict[str, Any]]:
-    """By name: group, project, config and the rows of the history of all offline runs below `directory/wandb`."""
-    runs = {}
-    for path in (directory / "wandb").glob("offline-run-*/run-*.wandb"):
-        config: dict[str, Any] = {}
-        history, started = [], None
-        for record in log_records(path):
-            kind = record.WhichOneof("record_type")
-            if kind == "run":
-                started = started or record.run
-                config |= values(record.run.config.update)
-            elif kind == "config":
-                config |= values(record.config.update)
-            elif kind == "history":
-                history.append(values(record.history.item))
-        assert started is not None and started.display_name not in runs
-        runs[started.display_name] = {
-            "group": started.run_group, "project": started.project, "config": config, "history": history,
-        }  # fmt: skip
-    return runs
 
 
 def test_two_jobs_of_one_process_are_two_offline_runs(tmp_path: Path) -> None:

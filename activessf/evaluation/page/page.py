@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,17 @@ def write_section_page(
     return page
 
 
-def write_index(pages: Sequence[tuple[Section, Table, Path]], notes: Sequence[str], page: Path) -> None:
+def write_index(
+    pages: Sequence[tuple[Section, Table, Path]],
+    refused: Mapping[str, Sequence[str]],
+    notes: Sequence[str],
+    page: Path,
+) -> None:
     """Write the page that leads to those of the sections.
 
     Args:
         pages: Each section with its overall table and its page.
+        refused: Titles of sections that have neither, and why.
         notes: What was left out.
         page: The file to write.
     """
@@ -96,7 +102,10 @@ def write_index(pages: Sequence[tuple[Section, Table, Path]], notes: Sequence[st
         {"title": section.title, "runs": len(section.runs), "table": _table(table), "link": relative_link(own, page)}
         for section, table, own in pages
     ]
-    write_text(_rendered("report.html.jinja", title="ActiveSSF report", sections=sections, notes=notes), page)
+    text = _rendered(
+        "report.html.jinja", title="ActiveSSF report", sections=sections, refused=dict(refused), notes=notes
+    )
+    write_text(text, page)
 
 
 def _rendered(template: str, **values: Any) -> str:
