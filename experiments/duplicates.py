@@ -35,7 +35,7 @@ Image = NDArray[np.uint8]
 
 BITS = (4, 8, 12)
 CORRELATIONS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-SAMPLE, DRAWN = 500, 24
+SAMPLE, DRAWN = 500, 36
 
 
 def main() -> None:
