@@ -77,7 +77,8 @@ class DryRun:
         """All results that the run needs, in the order in which they are made; the run alone if it is there."""
         if self.pipeline.run.ready:
             return [self._run()]
-        before = [self._stage(artifact) for artifact in self._preparation]
+        # What pretraining sees does not depend on the duplicates, so a name of it can be told without them.
+        before = [self._stage(artifact) for artifact in (*self._preparation, self.prepared.duplicates)]
         if self.config.ssl_method.method is not None:
             before.append(self._pretraining())
         return [*before, self._run()]

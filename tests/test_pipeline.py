@@ -67,14 +67,14 @@ def test_a_run_folder_holds_what_the_design_says(run):
 
 def test_a_run_records_the_stage_results_that_it_rests_on(run, outputs, demo):
     record = json.loads((run / "run.json").read_text())
-    assert set(record["stages"]) == {"cells", "folds", "regions", "selection", "pretraining"}
+    assert set(record["stages"]) == {"cells", "folds", "duplicates", "regions", "selection", "pretraining"}
     for stage, name in record["stages"].items():
         inputs = json.loads((outputs / "stages" / stage / name / "inputs.json").read_text())
         assert stage != "selection" or (inputs["fold"], inputs["regions"]) == (0, record["stages"]["regions"])
     assert record["stages"]["pretraining"] == record["pretraining"] and record["device"].startswith("CPU with ")
     assert record["folds_given"] is bool((pd.read_csv(demo / "cells.csv").get("split", pd.Series()).notna()).any())
     supervised = pipeline.train(configure(outputs, *on(demo), "ssl=none", "fold=0"))
-    assert set(json.loads((supervised / "run.json").read_text())["stages"]) == {"cells", "folds"}
+    assert set(json.loads((supervised / "run.json").read_text())["stages"]) == {"cells", "folds", "duplicates"}
 
 
 def test_metrics_equal_a_recomputation_from_the_predictions(run):
