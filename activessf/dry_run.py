@@ -80,7 +80,8 @@ class DryRun:
             return [self._run()]
         if self.pipeline.finetuned is not None:
             return [*DryRun(self.pipeline.finetuned).pieces(), self._run()]
-        before = [self._stage(artifact) for artifact in self._preparation]
+        # What pretraining sees does not depend on the duplicates, so a name of it can be told without them.
+        before = [self._stage(artifact) for artifact in (*self._preparation, self.prepared.duplicates)]
         if self.config.ssl_method.method is not None:
             before.append(self._pretraining())
         return [*before, self._run()]

@@ -418,7 +418,7 @@ class Pipeline:
     def _stages(self) -> dict[str, str]:
         """The results below `stages` that the run rests on, by stage: reports find crops and pages by them."""
         prepared = self.prepared
-        results = {"cells": prepared.cells, "folds": prepared.folds}
+        results = {"cells": prepared.cells, "folds": prepared.folds, "duplicates": prepared.duplicates}
         if self.config.ssl_method.method is not None:
             results["pretraining"] = self.pretraining
             if prepared.strategy is not None:

@@ -52,7 +52,7 @@ def first(outputs: Path, demo: Path) -> tuple[list[Piece], set[str]]:
 def test_on_an_empty_disk_all_is_made_and_nothing_is_known_of_its_cost(first):
     pieces, made = first
     assert [piece.stage for piece in pieces] == [
-        "cells", "folds", "regions", "features", "features", "selection", "pretraining", "run"
+        "cells", "folds", "regions", "features", "features", "selection", "duplicates", "pretraining", "run"
     ]  # fmt: skip
     assert not any(piece.ready for piece in pieces) and all(piece.seconds is None for piece in pieces)
     assert [piece.steps for piece in pieces[-2:]] == [3, 3]
@@ -120,9 +120,9 @@ def test_where_stage_2_is_to_run_the_number_of_images_is_assumed(outputs, demo, 
     assert foretold(outputs, demo, "plan.images=7299", *chosen)[-2].steps == 9120
 
 
-def test_a_supervised_run_needs_cells_and_folds_alone(outputs, demo, first):
+def test_a_supervised_run_needs_no_regions(outputs, demo, first):
     pieces = foretold(outputs, demo, "fold=0", "ssl=none", "plan.measure=false")
-    assert [piece.stage for piece in pieces] == ["cells", "folds", "run"]
+    assert [piece.stage for piece in pieces] == ["cells", "folds", "duplicates", "run"]
 
 
 def test_mistakes_of_the_run_are_mistakes_of_the_dry_run(outputs, demo):

@@ -67,14 +67,14 @@ def test_a_run_folder_holds_what_the_design_says(run):
 
 def test_a_run_records_the_stage_results_that_it_rests_on(run, outputs, demo):
     record = json.loads((run / "run.json").read_text())
-    assert set(record["stages"]) == {"cells", "folds", "regions", "selection", "pretraining"}
+    assert set(record["stages"]) == {"cells", "folds", "duplicates", "regions", "selection", "pretraining"}
     for stage, name in record["stages"].items():
         inputs = json.loads((outputs / "stages" / stage / name / "inputs.json").read_text())
         assert stage != "selection" or (inputs["fold"], inputs["regions"]) == (0, record["stages"]["regions"])
     assert record["stages"]["pretraining"] == record["pretraining"] and record["device"].startswith("CPU with ")
     assert record["folds_given"] is bool((pd.read_csv(demo / "cells.csv").get("split", pd.Series()).notna()).any())
     supervised = pipeline.train(configure(outputs, *on(demo), "ssl=none", "fold=0"))
-    assert set(json.loads((supervised / "run.json").read_text())["stages"]) == {"cells", "folds"}
+    assert set(json.loads((supervised / "run.json").read_text())["stages"]) == {"cells", "folds", "duplicates"}
 
 
 def test_metrics_equal_a_recomputation_from_the_predictions(run):
@@ -316,7 +316,8 @@ def test_a_run_keeps_what_it_was_trained_on(run, outputs, demo):
     trained = pd.read_csv(evidence / "training_cells.csv", keep_default_na=False)
     expected = cells.groupby(["image", "group", "label"]).size()
     assert trained.set_index(["image", "group", "label"])["cells"].to_dict() == expected.to_dict()
-    (selection,) = (outputs / "stages" / "selection").glob("activessf-*/selection.csv")
+    stages = json.loads((run / "run.json").read_text())["stages"]
+    selection = outputs / "stages" / "selection" / stages["selection"] / "selection.csv"
     chosen = pd.read_csv(selection).query("selected == 1")["crop"]
     (regions,) = (outputs / "stages" / "regions").glob("*/regions.csv")
     seen = pd.read_csv(regions).set_index("crop").loc[chosen, "image"].value_counts().to_dict()
@@ -326,7 +327,7 @@ def test_a_run_keeps_what_it_was_trained_on(run, outputs, demo):
     owned = pd.read_csv(evidence / "prototypes.csv")
     assert owned["size"].sum() == len(cells)
     assert {name: owned[name].sum() for name in cells["label"].unique()} == cells["label"].value_counts().to_dict()
-    assert json.loads((run / "run.json").read_text())["stages"]["folds"] == folds.parent.name
+    assert stages["folds"] == folds.parent.name
 
 
 @pytest.mark.parametrize("overrides", [["selection=none"], ["selection=crf"], ["ssl=none"]], ids=str)
