@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ PLUS = {
     "target natural": ["selection.target=natural"],
     "target 0.5": ["selection.target=0.5"],
     "without de-duplication": ["selection.deduplicate=null"],
+    "de-duplication 0.25": ["selection.deduplicate=0.25"],
+    "de-duplication 0.5": ["selection.deduplicate=0.5"],
     "without abstention": ["selection.abstain=null"],
     "with K-means prototypes": ["selection.base.prototypes=kmeans"],
     "with cluster bounds": ["selection.base.bounds=cluster"],
@@ -75,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", nargs="*", help="as select.py takes them, such as recipe=quick data=demo")
     parser.add_argument("--strangers", type=Path, required=True, help="folder of PNG crops of other cells")
-    parser.add_argument("--budget", type=int, default=300, help="candidates kept (default 300)")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[300], help="candidates kept (default 300)")
     parser.add_argument("--folds", type=int, default=5, help="how many (default 5)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write FILE.csv and FILE.md too")
     options = parser.parse_args(arguments)
@@ -85,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [
             row
             for fold in tqdm(range(options.folds), desc="Folds", unit="fold")
-            for row in one_fold(options.settings, fold, options.strangers, options.budget)
+            for row in one_fold(options.settings, fold, options.strangers, options.budgets)
         ]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -98,15 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def one_fold(settings: Sequence[str], fold: int, strangers: Path, budget: int) -> Iterator[dict[str, object]]:
+def one_fold(settings: Sequence[str], fold: int, strangers: Path, budgets: list[int]) -> Iterator[dict[str, object]]:
     """What every selection keeps of the pool of a fold."""
     prepared = Preparation(configured([*settings, "selection=activessf_plus", f"fold={fold}"]))
     labeled = training_and_test(prepared.labeled, prepared.fold)[0]
     labels, classes, rare = labeled["label"].to_numpy(str), list(prepared.source.classes), set(prepared.source.rare)
     with TemporaryDirectory() as scratch:
         own, pool = pool_of(prepared, labeled, strangers, Path(scratch))
-    for name, limit, strategy in strategies(settings, budget):
-        selection = strategy.select(own, labels, classes, pool.features, prepared.seed)
+    for name, limit, strategy in strategies(settings, budgets):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # too few for a budget: the table tells
+            selection = strategy.select(own, labels, classes, pool.features, prepared.seed)
         yield {"selection": name, "budget": limit, **told(selection.kept, pool, rare)}
 
 
@@ -142,18 +147,16 @@ def copies(sources: Sequence[Path], folder: Path, rng: np.random.Generator) -> I
         yield made
 
 
-def strategies(settings: Sequence[str], budget: int) -> Iterator[tuple[str, int | None, Strategy]]:
+def strategies(settings: Sequence[str], budgets: Sequence[int]) -> Iterator[tuple[str, int | None, Strategy]]:
     """Name, budget and strategy of every row."""
-    for limit in (budget, None):
+    for limit in (*budgets, None):
         at = [] if limit is None else [f"selection.budget={limit}"]
         for name, changes in PLUS.items():
             yield name, limit, strategy([*settings, "selection=activessf_plus", *changes, *at])
-    for name in RIVALS:
-        yield (
-            f"{name}, by class",
-            budget,
-            strategy([*settings, f"selection={name}", *BY_CLASS, f"selection.budget={budget}"]),
-        )
+    for limit in budgets:
+        for name in RIVALS:
+            at = [f"selection={name}", *BY_CLASS, f"selection.budget={limit}"]
+            yield f"{name}, by class", limit, strategy([*settings, *at])
 
 
 def strategy(settings: Sequence[str]) -> Strategy:

@@ -34,7 +34,7 @@ from activessf.training.watching.settings import Watch
 # The others are for configuration files only.
 GROUPS = sorted(
     {path.parent.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml")}
-    - {".", "hydra/help", "selection/strategy", "backbone/default"}
+    - {".", "hydra/help", "selection/strategy", "backbone/default", "backbone/resnet"}
 )
 # A strategy is built without these, as in the pipeline.
 NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")

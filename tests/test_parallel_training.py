@@ -65,7 +65,8 @@ def test_two_devices_give_the_run_of_one(demo: Path, tmp_path: Path) -> None:
     assert max((first[name] - second[name]).abs().max().item() for name in first) < 1e-5
     for part in ("probe.csv", "summary.json", "curves.png", "history/metrics.csv"):
         assert (encoders[1].parent / part).is_file()
-    assert len(list((tmp_path / "two" / "wandb").glob("offline-run-*"))) == 1
+    logged = [path.name for path in (tmp_path / "two" / "wandb").glob("offline-run-*")]
+    assert sorted("-summary-" in name for name in logged) == [False, True]  # the run's, and the configuration's
     assert len(list((tmp_path / "two" / "jobs").iterdir())) == 1
     assert done.stdout.count("The result is in") == 1 and done.stdout.count("PR-AUC") == 1
     record = json.loads((found / "run.json").read_text())

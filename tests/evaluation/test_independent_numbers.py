@@ -184,7 +184,7 @@ def test_intervals(section: Path) -> None:
 
 
 def test_the_page_shows_the_numbers_of_the_files(section: Path) -> None:
-    page = (section.parent / "index.html").read_text(encoding="utf-8")
+    page = (section / "index.html").read_text(encoding="utf-8")
     for title in RUNS:
         for metric in ("accuracy", "pr_auc", "f1", "mcc", "auroc", "ece", "pr_auc/small"):
             values = over_folds(section, title, metric)

@@ -88,7 +88,7 @@ def hostile_predictions(fold: int) -> pd.DataFrame:
         {
             "image": [images[number % len(images)] for number in range(len(labels))],
             "x": [100.0 * fold + number for number in range(len(labels))],
-            "y": 5.0, "width": 40.0, "height": 40.0, "group": "<b onclick=hacked=1>", "fold": fold,
+            "y": 5.0, "width": 40.0, "height": 40.0, "group": f"<b onclick=hacked=1>{fold}", "fold": fold,
             "label": labels, "predicted": predicted,
         }
         | {f"p_{name}": [0.5 if name == chosen else 0.1 for chosen in predicted] for name in classes}
