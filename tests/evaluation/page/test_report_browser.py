@@ -86,7 +86,7 @@ def hostile_predictions(fold: int) -> pd.DataFrame:
     predicted = [classes[(classes.index(name) + step) % len(classes)] for name, step in zip(labels, wrong, strict=True)]
     return pd.DataFrame(
         {
-            "image": [images[number % len(images)] for number in range(len(labels))],
+            "image": [f"{images[number % len(images)]}{fold}" for number in range(len(labels))],
             "x": [100.0 * fold + number for number in range(len(labels))],
             "y": 5.0, "width": 40.0, "height": 40.0, "group": f"<b onclick=hacked=1>{fold}", "fold": fold,
             "label": labels, "predicted": predicted,
