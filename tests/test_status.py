@@ -55,7 +55,8 @@ def test_it_fits_the_screen(sweep):
     assert len(lines) <= 24 and max(map(len, lines)) <= 80 and any("more" in line for line in lines)
 
 
-def test_without_a_folder_it_is_the_newest_sweep(sweep, tmp_path, capsys):
+def test_without_a_folder_it_is_the_newest_sweep(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")  # of the screen: a path is not cut
     other = tmp_path / "2027_train_8"
     other.mkdir()
     (other / "status.json").write_text(json.dumps({"state": "finished", "job": None, "overrides": ["ssl=none"]}))
