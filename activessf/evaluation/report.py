@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from activessf.errors import InputError
 from activessf.evaluation.comparisons import compare
+from activessf.evaluation.earlier import remove_earlier
 from activessf.evaluation.figures.section import section_figures
 from activessf.evaluation.formatting import format_table, markdown_table, markdown_text
 from activessf.evaluation.intervals import NUM_RESAMPLES
 from activessf.evaluation.latex import latex_table
 from activessf.evaluation.leaks.checks import CHECKS
 from activessf.evaluation.leaks.findings import allowed_checks, examine
-from activessf.evaluation.leaks.refusing import REFUSED_FILE, TablesRefused, refuse
+from activessf.evaluation.leaks.refusing import TablesRefused, refuse
 from activessf.evaluation.page.opened import Limits
 from activessf.evaluation.page.page import PAGE, write_index, write_section_page
 from activessf.evaluation.runs import Run, collect_runs, tested_counts
@@ -46,8 +47,8 @@ def write_report(
 
     Every section (data, recipe, seed) has a folder with its tables (`section_tables`) as .csv, .md and .tex, its
     figures as .png and .pdf, confident_mistakes.csv, and the page index.html, which needs no other file. The page
-    index.html above them leads to those of the sections. A section in whose
-    runs a leak is found has the reasons in place of all that.
+    index.html above them leads to those of the sections. A section in whose runs a leak is found has the reasons in
+    place of all that. What an earlier report has written there is removed.
 
     Args:
         runs_dir: Folder of run folders, searched recursively.
@@ -72,15 +73,16 @@ def write_report(
     sections = split_into_sections(_chosen(found, data, recipe))
     lines, pages, refused = list[str](), [], dict[str, tuple[str, ...]]()
     for section in tqdm(sections, desc="Writing the report", unit="section"):
-        comparisons = compare(section.runs)
-        tables = section_tables(section.runs, comparisons, tested_counts(section.runs)[0], num_resamples)
         folder = output_dir / section.name
         findings = examine(section.runs, allowed)
         if findings.refused:
+            remove_earlier(folder)
             refused[section.title] = findings.refused
-            lines += refuse(section.title, findings.refused, [table.name for table in tables], folder)
+            lines += refuse(section.title, findings.refused, folder)
             continue
-        (folder / REFUSED_FILE).unlink(missing_ok=True)
+        comparisons = compare(section.runs)
+        tables = section_tables(section.runs, comparisons, tested_counts(section.runs)[0], num_resamples)
+        remove_earlier(folder)
         tables = [replace(table, notes=[*table.notes, *findings.notes]) for table in tables]
         for table in tables:
             write_table(table.values, folder / f"{table.name}.csv")

@@ -244,6 +244,18 @@ def test_a_leak_takes_the_tables_of_its_section_and_leaves_the_others(
     assert "--allow pool" in page and "bccd, recipe quick, seed 0" in page
 
 
+def test_what_an_earlier_report_wrote_and_this_one_does_not_is_gone(write_run: WriteRun, tmp_path: Path) -> None:
+    write_pair(write_run)
+    section = tmp_path / "report" / "demo-quick-seed0"
+    section.mkdir(parents=True)
+    earlier = ("ablation.csv", "published_scores.tex", "comparison_gone.png", "pr_curves_gone.pdf", "refused.md")
+    for name in (*earlier, "notes.md", "ablation_of_mine.csv"):
+        (section / name).write_text("earlier")
+    assert run_report(tmp_path) == 0
+    assert not any((section / name).exists() for name in earlier)
+    assert all((section / name).read_text() == "earlier" for name in ("notes.md", "ablation_of_mine.csv"))
+
+
 def test_a_leak_that_is_allowed_by_name_stands_below_every_table(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("mae-1", folds=range(3), num_folds=3, rare=[], common=[], predictions=one_patient, scope="all")
     assert run_report(tmp_path, "--allow", "pool") == 3

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from activessf.errors import InputError
 from activessf.evaluation.formatting import markdown_text
-from activessf.evaluation.page.mistakes import MISTAKES_FILE
-from activessf.evaluation.page.page import PAGE
 from activessf.manifests import write_text
 
 REFUSED_FILE = "refused.md"
-_FIGURES = ("class_distribution", "comparison_*", "pr_curves_*", "pr_auc_*")
 
 
 class TablesRefused(InputError):
@@ -30,22 +27,17 @@ class TablesRefused(InputError):
         self.lines = list(lines)
 
 
-def refuse(title: str, reasons: Sequence[str], tables: Iterable[str], folder: Path) -> list[str]:
-    """Put the reasons in the place of a section's tables and figures; with its page, those of an earlier report go.
+def refuse(title: str, reasons: Sequence[str], folder: Path) -> list[str]:
+    """Put the reasons in the place of a section's tables and figures.
 
     Args:
         title: Heading of the section.
         reasons: See `findings.Findings`.
-        tables: Names of the tables' files, without a suffix.
         folder: The section's.
 
     Returns:
         Lines for the terminal.
     """
-    earlier = [folder / f"{name}{suffix}" for name in tables for suffix in (".csv", ".md", ".tex")]
-    figures = (path for name in _FIGURES for suffix in (".png", ".pdf") for path in folder.glob(f"{name}{suffix}"))
-    for path in [*earlier, *figures, folder / PAGE, folder / MISTAKES_FILE]:
-        path.unlink(missing_ok=True)
     body = "".join(f"- {markdown_text(reason)}\n" for reason in reasons)
     write_text(f"## No tables: {markdown_text(title)}\n\n{body}", folder / REFUSED_FILE)
     return [f"{printable(title)}: no tables", *(f"- {printable(reason)}" for reason in reasons), ""]

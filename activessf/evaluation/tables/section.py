@@ -15,6 +15,12 @@ from activessf.evaluation.tables.per_class import calibration_table, long_tail_t
 from activessf.evaluation.tables.published import published_differences_table, published_scores_table
 from activessf.evaluation.tables.table import Table
 
+# The names of all that there may be, in the order of a report.
+TABLES = (
+    *("overall", "further_metrics", "per_class", "long_tail", "intervals", "calibration", "comparisons"),
+    *("class_comparisons", "ablation", "published_differences", "published_scores"),
+)
+
 
 def section_tables(
     runs: Sequence[Run], comparisons: Sequence[Comparison], counts: Mapping[str, int], num_resamples: int
@@ -45,7 +51,9 @@ def section_tables(
         published_differences_table(runs, comparisons, by_class),
         published_scores_table(runs),
     ]
-    return [table for table in tables if table is not None]
+    found = [table for table in tables if table is not None]
+    assert {table.name for table in found} <= set(TABLES)
+    return found
 
 
 def _pooled_differences(
