@@ -7,7 +7,8 @@ as the published codes write it: attention by explicit matrix products and softm
 group, eager, 32 bits. `ours` is what training runs; `compiled` has compiled blocks (`compile=true`), `bf16` is under
 autocast (`trainer.precision=bf16-mixed`). Each way has a process of its own; seconds are the median of the steps
 after the first ones, memory is the process's peak (VmHWM). Every round measures all ways in turn, and ratios are
-medians over the rounds.
+medians over the rounds. With `--products` it tells instead how much of a step is matrix products, which no way of
+computing around them can shorten.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from activessf.configuration import build, without
 from activessf.methods.method import SelfSupervisedMethod
@@ -39,6 +41,7 @@ from activessf.training.optimization import Optimization
 CONF = Path(__file__).resolve().parents[2] / "conf"
 WAYS = ("plain", "ours", "compiled", "bf16", "bf16 compiled")
 _UNTIMED = 2
+_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 
 
 def explicit_attention(
@@ -67,8 +70,8 @@ def computed(way: str) -> Iterator[None]:
         yield
 
 
-def measure(name: str, way: str, batch_size: int, steps: int) -> tuple[float, float]:
-    """Seconds a step, and GiB at the peak."""
+def stepping(name: str, way: str, batch_size: int) -> Callable[[], None]:
+    """One optimiser step after the other."""
     torch.manual_seed(0)
     method, ssl = made(name)
     optimizer_class: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW
@@ -87,16 +90,40 @@ def measure(name: str, way: str, batch_size: int, steps: int) -> tuple[float, fl
         compile_blocks(method)
     shape = (batch_size, 2, 3, 224, 224) if name == "mocov3" else (batch_size, 3, 224, 224)
     images = torch.randn(shape)
-    seconds = []
-    for step in range(_UNTIMED + steps):
-        started = time.perf_counter()
+
+    def step() -> None:
         with computed(way), torch.autocast("cpu", torch.bfloat16, enabled="bf16" in way):
-            loss = method(images, step / 100)
+            loss = method(images, 0.5)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+
+    return step
+
+
+def measure(name: str, way: str, batch_size: int, steps: int) -> tuple[float, float]:
+    """Seconds a step, and GiB at the peak."""
+    step = stepping(name, way, batch_size)
+    seconds = []
+    for _ in range(_UNTIMED + steps):
+        started = time.perf_counter()
+        step()
         seconds.append(time.perf_counter() - started)
     return median(seconds[_UNTIMED:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measure_products(name: str, way: str, batch_size: int, steps: int) -> tuple[float, float]:
+    """Seconds of a step's matrix products, and of all of it."""
+    step = stepping(name, way, batch_size)
+    for _ in range(_UNTIMED):
+        step()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(steps):
+            step()
+    events = profiler.key_averages()
+    seconds = [event.self_cpu_time_total / 1e6 / steps for event in events]
+    products = [taken for event, taken in zip(events, seconds, strict=True) if event.key in _PRODUCTS]
+    return sum(products), sum(seconds)
 
 
 def main() -> None:
@@ -107,12 +134,18 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="images a step (default 8)")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each way and round (default 5)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of all ways (default 3)")
+    parser.add_argument("--products", action="store_true", help="tell the share of matrix products instead")
     options = parser.parse_args()
     os.environ.setdefault("ACTIVESSF_ROOT", str(CONF.parent))
     os.environ.setdefault("ACTIVESSF_PROCESS", str(os.getpid()))
-    print("| method | way | seconds a step | times as fast as plain | GiB |\n|---|---|---|---|---|")
+    columns = ("seconds of matrix products", "of a step", "share")
+    columns = columns if options.products else ("seconds a step", "times as fast as plain", "GiB")
+    print("| method | way |", " | ".join(columns), "|\n|---|---|---|---|---|")
     for name in options.methods.split(","):
-        report(name, options.ways.split(","), options.batch_size, options.steps, options.rounds)
+        if options.products:
+            report_products(name, options.ways.split(","), options.batch_size, options.steps)
+        else:
+            report(name, options.ways.split(","), options.batch_size, options.steps, options.rounds)
 
 
 def report(name: str, ways: list[str], batch_size: int, steps: int, rounds: int) -> None:
@@ -126,6 +159,14 @@ def report(name: str, ways: list[str], batch_size: int, steps: int, rounds: int)
         ratios = [plain[0] / own[0] for plain, own in zip(found[ways[0]], rows, strict=True)]
         cells = f"{median(row[0] for row in rows):.2f} | {median(ratios):.2f} | {max(row[1] for row in rows):.2f}"
         print(f"| {name} | {way} | {cells} |", flush=True)
+
+
+def report_products(name: str, ways: list[str], batch_size: int, steps: int) -> None:
+    """Print how much of a method's step is matrix products."""
+    for way in ways:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            products, whole = pool.submit(measure_products, name, way, batch_size, steps).result()
+        print(f"| {name} | {way} | {products:.2f} | {whole:.2f} | {products / whole:.0%} |", flush=True)
 
 
 if __name__ == "__main__":
