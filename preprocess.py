@@ -3,7 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from activessf import cli
+from activessf.cli.job import run
+from activessf.cli.script import start
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -11,8 +12,8 @@ def main(config: DictConfig) -> None:
     """Run stage 1 as configured."""
     from activessf import pipeline  # brings torch, which --help needn't wait for
 
-    cli.run(pipeline.preprocess, config)
+    run(pipeline.preprocess, config)
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    start(main)

@@ -27,14 +27,15 @@ else:
     import hydra
     from omegaconf import DictConfig
 
-    from activessf import cli
+    from activessf.cli.job import run
+    from activessf.cli.script import start
 
     @hydra.main(version_base="1.3", config_path="conf", config_name="config")
     def main(config: DictConfig) -> None:
         """Run stages 1 and 2 as configured, each only where its result is missing."""
         from activessf import pipeline  # brings torch, which --help needn't wait for
 
-        cli.run(pipeline.select, config)
+        run(pipeline.select, config)
 
     if __name__ == "__main__":
-        cli.start(main)
+        start(main)

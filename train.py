@@ -3,7 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from activessf import cli
+from activessf.cli.job import run
+from activessf.cli.script import start
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -11,8 +12,8 @@ def main(config: DictConfig) -> None:
     """Run stages 1 to 4 as configured, each only where its result is missing."""
     from activessf import pipeline  # brings torch, which --help needn't wait for
 
-    cli.run(pipeline.train, config, pipeline.training_devices)
+    run(pipeline.train, config, pipeline.training_devices)
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    start(main)

@@ -17,10 +17,10 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
 from activessf.artifacts import Artifact, fingerprint
-from activessf.cli import in_sweep
 from activessf.configuration import build
 from activessf.data.datasets import View
 from activessf.errors import InputError
+from activessf.launching.command import in_sweep
 from activessf.manifests import write_json
 from activessf.pipeline import Pipeline
 from activessf.planning.measured import Measured, TrainingTime, finetuning_kind, pretraining_kind

@@ -23,7 +23,6 @@ from activessf.artifacts import Artifact, content_hash, files_fingerprint, finge
 from activessf.auditing import Auditing, planted_sentence
 from activessf.checkpoints.loading import load_encoder, load_method
 from activessf.classification import PREDICTIONS_FILE, Classification, drop_idle
-from activessf.cli import in_sweep
 from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.folds import training_and_test
@@ -31,6 +30,7 @@ from activessf.errors import InputError
 from activessf.evaluation.dashboards import log_fold, log_summary, wandb_runs
 from activessf.evaluation.leaks.evidence import write_evidence
 from activessf.evaluation.metrics import Metrics, fold_metrics, read_predictions
+from activessf.launching.command import in_sweep
 from activessf.launching.meeting import meeting, waits
 from activessf.launching.ranks import own_rank
 from activessf.launching.trainers import num_devices, with_ranks

@@ -24,7 +24,8 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
-from activessf.cli import CONF, canonical
+from activessf.cli.spelling import canonical
+from activessf.configuration import CONF
 from activessf.data.cells import CELLS_FILE
 from activessf.data.images import read_image, write_png
 from activessf.data.near_duplicates import LEAST_CORRELATION, MOST_BITS, Pictures, read_pictures, similar_pairs

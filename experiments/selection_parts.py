@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from tqdm import tqdm
 
-from activessf.cli import canonical
+from activessf.cli.spelling import canonical
 from activessf.configuration import build, without
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError

@@ -19,8 +19,8 @@ from PIL import Image
 from pytorch_lightning import Trainer
 from torch import nn
 
-from activessf.cli import CONF, canonical
-from activessf.configuration import build, plain, without
+from activessf.cli.spelling import canonical
+from activessf.configuration import CONF, build, plain, without
 from activessf.data.class_weights import drawing_weights
 from activessf.data.datasets import ImageFiles
 from activessf.data.images import write_png

@@ -15,7 +15,7 @@ from omegaconf import open_dict
 from tiny import configure, on
 
 from activessf import pipeline
-from activessf.cli import CONF
+from activessf.configuration import CONF
 from activessf.provenance import frozen_requirements, rerunnable
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from activessf import status
 from activessf.jobs.sweep import read_sweep
-from activessf.processes import new_owner
+from activessf.owners import new_owner
 
 JOBS = [["ssl=mae", f"fold='{number}'"] for number in range(5)]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from activessf.cli import CONF, canonical
+from activessf.cli.spelling import canonical
+from activessf.configuration import CONF
 
 TINY = [
     "recipe=quick", "logger=csv", "trainer=cpu", "num_workers=0", "recipe.pretraining.steps=3",

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from activessf.processes import Owner, from_token, host, new_owner
+from activessf.owners import Owner, from_token, host, new_owner
 
 LEASE_SUFFIX = ".lease"
 

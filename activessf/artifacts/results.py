@@ -20,7 +20,7 @@ from activessf.artifacts.leases import LEASE_SUFFIX, Held, lease
 from activessf.jobs.progress import doing
 from activessf.launching.meeting import agreed, wait_until, waits
 from activessf.manifests import write_json
-from activessf.processes import Owner, from_token, host
+from activessf.owners import Owner, from_token, host
 from activessf.provenance import now
 
 log = logging.getLogger(__name__)

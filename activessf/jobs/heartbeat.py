@@ -19,7 +19,7 @@ from typing import Any
 from activessf.jobs.progress import progress
 from activessf.jobs.record import FINISHED, RUNNING, STATUS_FILE
 from activessf.manifests import write_json
-from activessf.processes import host, new_owner
+from activessf.owners import host, new_owner
 
 log = logging.getLogger(__name__)
 

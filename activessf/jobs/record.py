@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activessf.processes import from_token
+from activessf.owners import from_token
 
 STATUS_FILE = "status.json"
 

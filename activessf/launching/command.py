@@ -12,7 +12,7 @@ from typing import cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-# Set by `cli.start`, and told on by launchers to the processes that they start.
+# Set by `cli.script.start`, and told on by launchers to the processes that they start.
 SCRIPT = "ACTIVESSF_SCRIPT"  # the script's path
 COMMAND = "ACTIVESSF_COMMAND"  # the command line as it was typed
 PART_OF = "ACTIVESSF_PART_OF"  # of a process that we have started: the command line that it is a part of
@@ -53,6 +53,11 @@ def job_number(hydra: DictConfig | None = None) -> int | None:
             return None
         hydra = own_node()
     return None if OmegaConf.is_missing(hydra.job, "num") or hydra.job.num is None else int(hydra.job.num)
+
+
+def in_sweep() -> bool:
+    """Whether this job is one of a sweep (-m), in this process or one that was started for the job."""
+    return job_number() is not None
 
 
 def quoted(text: str) -> str:

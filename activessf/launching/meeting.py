@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from activessf.launching.processes import SECONDS_BETWEEN_LOOKS
 from activessf.launching.ranks import own_rank, say_as_torchrun
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
 T = TypeVar("T")
-
-_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class _Meeting:
@@ -88,4 +87,4 @@ def wait_until(done: Callable[[], bool]) -> None:
     assert _now is not None
     while not done():
         _now.store.check(["anything"])  # fails once the process that keeps the store, 0 or its parent, is gone
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from activessf.errors import InputError
+from activessf.exits import leaving_on_sigterm
 from activessf.launching.command import COMMAND, PART_OF
 from activessf.launching.devices import Lease, Leases, node_pool
-from activessf.launching.processes import SECONDS_BETWEEN_LOOKS, Process, end, leaving_on_sigterm, shell_status
+from activessf.launching.processes import SECONDS_BETWEEN_LOOKS, Process, end, shell_status
 from activessf.launching.ranks import without_ranks
 from activessf.launching.sweeps import OUTPUT_FILE, Job
 

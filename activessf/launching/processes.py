@@ -1,17 +1,12 @@
-"""Processes that are started together: ended together, and told to end when this one is."""
+"""Processes that are started together: ended together, and how each has ended."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Sequence
 
 SECONDS_BETWEEN_LOOKS = 0.1
-_TERMINATED_STATUS = 143  # 128 + SIGTERM
 
 Process = subprocess.Popen[bytes]
 
@@ -28,20 +23,6 @@ def end(processes: Sequence[Process], grace: float) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-@contextmanager
-def leaving_on_sigterm() -> Iterator[None]:
-    """Make SIGTERM leave the block by an exception, so that what was started in it is ended."""
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(_TERMINATED_STATUS)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def shell_status(process: Process) -> int:

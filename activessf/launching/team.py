@@ -17,14 +17,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from activessf.exits import MISTAKE_STATUS, leaving_on_sigterm
 from activessf.launching.command import COMMAND, PART_OF
 from activessf.launching.devices import lease_handles
-from activessf.launching.processes import SECONDS_BETWEEN_LOOKS, Process, end, leaving_on_sigterm, shell_status
+from activessf.launching.processes import SECONDS_BETWEEN_LOOKS, Process, end, shell_status
 from activessf.launching.ranks import without_ranks
 
 _GRACE_SECONDS = 30.0  # for the others, once one has failed
 _SECONDS_TO_TELL = 2.0  # for process 0, which may be about to say the same as the one that failed first
-_MISTAKE = 2  # the exit status of a process that has told its user what was wrong
 _LOOPBACKS = ("lo", "lo0")
 
 
@@ -96,7 +96,7 @@ def _first_failed(processes: Sequence[Process]) -> int | None:
         if failed:
             if 0 not in failed:
                 time.sleep(_SECONDS_TO_TELL)
-            told = (index for index, process in enumerate(processes) if process.poll() == _MISTAKE)
+            told = (index for index, process in enumerate(processes) if process.poll() == MISTAKE_STATUS)
             return next(told, failed[0])
         if None not in statuses:
             return None

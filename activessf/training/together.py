@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType
-from typing import NoReturn
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
-_TERMINATED_STATUS = 143  # 128 + SIGTERM
+from activessf.exits import leave
 
 
 class Together(Callback):
@@ -33,8 +31,4 @@ class Together(Callback):
         """Do so here: Lightning sets seeds and signal handlers when a fit begins."""
         if self._rank:
             torch.manual_seed(int(np.random.SeedSequence([self._seed, self._rank]).generate_state(1)[0]))
-        signal.signal(signal.SIGTERM, _leave)
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(_TERMINATED_STATUS)
+        signal.signal(signal.SIGTERM, leave)

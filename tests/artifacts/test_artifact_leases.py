@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from activessf.artifacts import leases
 from activessf.artifacts.leases import find, lease
-from activessf.processes import Owner, from_token, new_owner
+from activessf.owners import Owner, from_token, new_owner
 
 ELSEWHERE = Owner("0123456789ab", 1, 77, "deadbeef")  # a process of another machine
 

@@ -10,7 +10,7 @@ import pytest
 from activessf.jobs.heartbeat import Heartbeat, tail
 from activessf.jobs.progress import doing, tell_step
 from activessf.jobs.record import read_record, read_records
-from activessf.processes import Owner
+from activessf.owners import Owner
 
 
 def said(folder: Path) -> dict:

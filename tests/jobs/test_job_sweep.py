@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from activessf.jobs.sweep import exit_status, read_sweep, summary
-from activessf.processes import Owner, new_owner
+from activessf.owners import Owner, new_owner
 
 DEAD = Owner(new_owner().place, 2**22 + 1, 5, "00000000").token
 

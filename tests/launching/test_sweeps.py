@@ -18,8 +18,10 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from activessf import cli
+from activessf.cli.job import run
+from activessf.cli.script import start
 from activessf.errors import InputError
+from activessf.launching.command import in_sweep
 from activessf.launching.ranks import own_rank
 
 def stage(config: DictConfig) -> Path:
@@ -28,15 +30,15 @@ def stage(config: DictConfig) -> Path:
         raise InputError(f"seed {config.seed} has no cell.")
     folder = Path(HydraConfig.get().runtime.output_dir)
     print(f"seed {config.seed} text {config.text!r} rank {rank.index} of {rank.count} in {folder} "
-          f"sweep {cli.in_sweep()} gpu {os.environ.get('CUDA_VISIBLE_DEVICES')} as {os.environ['ACTIVESSF_COMMAND']}")
+          f"sweep {in_sweep()} gpu {os.environ.get('CUDA_VISIBLE_DEVICES')} as {os.environ['ACTIVESSF_COMMAND']}")
     return Path(config.paths.output_dir)
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
-    cli.run(stage, config, lambda config: config.trainer.devices if isinstance(config.trainer.devices, int) else 1)
+    run(stage, config, lambda config: config.trainer.devices if isinstance(config.trainer.devices, int) else 1)
 
 if __name__ == "__main__":
-    cli.start(main, Path(__file__).resolve().parent / "conf")
+    start(main, Path(__file__).resolve().parent / "conf")
 """
 
 CONFIG = """

@@ -12,7 +12,7 @@ from torch import nn
 
 from activessf.backbones import convvit
 from activessf.backbones.convvit import ConvBlock, ConvViT
-from activessf.cli import CONF
+from activessf.configuration import CONF
 from activessf.errors import InputError
 from activessf.methods.convmae import ConvMAE
 from activessf.methods.decoder import PixelDecoder
