@@ -112,7 +112,7 @@ class Classification:
         if not self.trains or recipe.checkpoint == "last":
             return Cells(training, None, test)
         targets = np.array([self.prepared.source.classes.index(label) for label in training["label"]])
-        parts = split(targets, list(training["group"]), recipe.validation_share, self.prepared.seed)
+        parts = split(targets, list(training["joined_group"]), recipe.validation_share, self.prepared.seed)
         if parts is None:
             raise InputError(
                 f"recipe.finetuning.checkpoint=best holds out a part of the training cells, and the {len(training)} of "
@@ -223,7 +223,7 @@ class Classification:
             Embedding(self.network(pretrained), self.config.ssl_method.finetuning_pool),
             classifier,
             self._as_they_are(runner, self.cells.training),
-            list(self.cells.training["group"]),
+            list(self.cells.training["joined_group"]),
             self._as_they_are(runner, self.cells.test),
             len(self.prepared.source.classes),
             runner,

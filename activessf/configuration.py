@@ -15,6 +15,9 @@ from activessf.errors import InputError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
+# What the settings of data say of folds, and not of where the data come from.
+FOLDING = ("num_folds", "join_duplicates", "largest_joined_group")
+
 _MOST_FOLDS = 5  # the config group `fold` has the options 0 to 4
 _MOST_DEVICES = 10_000
 
@@ -81,6 +84,9 @@ def check_settings(config: DictConfig) -> None:
     _require(_is_integer(folds) and 2 <= folds <= _MOST_FOLDS, "data.num_folds", folds, f"be 2 to {_MOST_FOLDS}")
     if fold >= folds:
         raise InputError(f"fold={fold} is none of the {folds} folds (data.num_folds).")
+    joins, largest = config.data.join_duplicates, config.data.largest_joined_group
+    _require(isinstance(joins, bool), "data.join_duplicates", joins, "be true or false")
+    _require(_is_number(largest) and 0 < largest <= 1, "data.largest_joined_group", largest, "lie above 0 and up to 1")
     _require(_is_integer(config.seed) and 0 <= config.seed < 2**32, "seed", config.seed, "be a whole number, 0 or more")
     workers, cache = config.num_workers, config.cache_gib
     _require(workers is None or _is_integer(workers) and workers >= 0, "num_workers", workers, "be null, 0 or more")

@@ -80,8 +80,9 @@ class DryRun:
             return [self._run()]
         if self.pipeline.finetuned is not None:
             return [*DryRun(self.pipeline.finetuned).pieces(), self._run()]
-        # What pretraining sees does not depend on the duplicates, so a name of it can be told without them.
-        before = [self._stage(artifact) for artifact in (*self._preparation, self.prepared.duplicates)]
+        # Where folds are not made by them, a name of what pretraining sees can be told without the duplicates.
+        looked_for = [] if self.prepared.joins_duplicates else [self.prepared.duplicates]
+        before = [self._stage(artifact) for artifact in (*self._preparation, *looked_for)]
         if self.config.ssl_method.method is not None:
             before.append(self._pretraining())
         return [*before, self._run()]
@@ -89,7 +90,7 @@ class DryRun:
     @cached_property
     def _preparation(self) -> list[Artifact]:
         prepared = self.prepared
-        needed = [prepared.cells, prepared.folds]
+        needed = [prepared.cells, *([prepared.duplicates] if prepared.joins_duplicates else []), prepared.folds]
         if self.config.ssl_method.method is None:
             return needed
         if prepared.strategy is None:

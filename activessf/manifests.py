@@ -20,7 +20,7 @@ REGIONS = ("image", *BOX, "fill_rate", "area", "crop")
 REJECTED = ("image", *BOX, "fill_rate", "area", "reason")
 SLIDES = ("image", "width", "height", "resolution", "regions", "rejected", "specks")
 FAILURES = ("image", "reason")
-FOLDS = ("image", *BOX, "group", "label", "fold", "crop")
+FOLDS = ("image", *BOX, "group", "joined_group", "label", "fold", "crop")
 SELECTION = ("crop", "prototype", "distance", "threshold", "selected")
 PROTOTYPES = ("prototype", "size", "lower", "upper", "threshold", "candidates", "selected", "purity")
 PREDICTIONS = ("image", *BOX, "group", "fold", "label", "predicted")
@@ -28,7 +28,7 @@ PROBABILITY_PREFIX = "p_"
 
 # Names are text even where they look like numbers ("007", "NA").
 _NUMBERS = ("fill_rate", "area", "resolution", "distance", "threshold", "lower", "upper")
-_TEXT_COLUMNS = ("image", "label", "group", "split", "crop", "predicted", "reason", "class")
+_TEXT_COLUMNS = ("image", "label", "group", "joined_group", "split", "crop", "predicted", "reason", "class")
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from activessf.classification import PREDICTIONS_FILE, Classification, drop_idle
 from activessf.configuration import build, flat, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.folds import training_and_test
+from activessf.data.joined_groups import joined_members
 from activessf.errors import InputError
 from activessf.evaluation.dashboards import log_fold, log_summary, wandb_runs
 from activessf.evaluation.leaks.evidence import write_evidence
@@ -204,7 +205,8 @@ class Pipeline:
         # Whatever selection.scope is: cells of the tested fold are not even watched.
         training, _ = training_and_test(self.prepared.labeled, self.fold)
         cells = cell_images(self.prepared, self._runner, training, WholeView(self.config.recipe.image_size))
-        watched = Watched(Watch(**plain(self.config.watch)), LabeledCells(cells, list(training["group"]), self.fold))
+        probed = LabeledCells(cells, list(training["joined_group"]), self.fold)
+        watched = Watched(Watch(**plain(self.config.watch)), probed)
         pretrain(
             method,
             images,
@@ -239,6 +241,7 @@ class Pipeline:
         settings["data"] = {
             "name": self.config.data.name,
             "num_folds": self.config.data.num_folds,
+            "join_duplicates": self.prepared.joins_duplicates,
             "classes": list(self.prepared.source.classes),
             "cells": self.prepared.cells.name,
         }
@@ -403,7 +406,8 @@ class Pipeline:
             "stage_versions": self.run_inputs["versions"],
             "pretraining": None if pretrained is None else pretrained.name,
             "stages": self._stages,
-            "folds_given": bool((self.prepared.source.cells["split"] != "").any()),
+            "folds_given": self.prepared.folds_given,
+            "joined_groups": joined_members(self.prepared.labeled),
             "pretraining_images": summary.get("images"),
             "pretraining_steps": summary.get("steps"),
             "classification": classification,

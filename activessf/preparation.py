@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
-from activessf.configuration import CONF, build, check_settings, plain, region_settings, without
+from activessf.configuration import CONF, FOLDING, build, check_settings, plain, region_settings, without
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
 from activessf.data.hidden import hide_labels
+from activessf.data.joined_groups import check_joined, join_groups, joined_sentence
 from activessf.data.near_duplicates import DUPLICATES, find_duplicates, spanning_folds, spanning_sentence
 from activessf.data.near_duplicates import VERSION as DUPLICATES_VERSION
 from activessf.data.slide_files import files_of_slide
@@ -55,7 +56,7 @@ REGIONS_FILE = "regions.csv"
 FEATURES_FILE = "features.npy"
 
 # Raised when the result of a stage changes for the same inputs.
-VERSIONS = {"cells": 1, "folds": 1, "slides": 1, "regions": 4, "features": 3, "selection": 2}
+VERSIONS = {"cells": 1, "folds": 2, "slides": 1, "regions": 4, "features": 3, "selection": 2}
 
 _NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
 
@@ -94,7 +95,7 @@ class Preparation:
     @cached_property
     def source(self) -> Source:
         """Labeled cells and slides; the demo's are drawn on first use."""
-        source: Source = build(without(self.config.data, "name", "num_folds"))
+        source: Source = build(without(self.config.data, "name", *FOLDING))
         return hide_labels(source, self.config.hidden_labels, self.seed)
 
     @cached_property
@@ -115,10 +116,11 @@ class Preparation:
 
     @cached_property
     def folds(self) -> Artifact:
-        """The fold of every labeled cell."""
+        """The fold of every labeled cell; cells that show the same are in one, unless that is not wanted."""
         inputs = {
             "version": VERSIONS["folds"],
             "cells": self.cells.name,
+            "duplicates": self.duplicates.name if self.joins_duplicates else None,
             "num_folds": self.config.data.num_folds,
             "seed": self.seed,
         }
@@ -127,10 +129,33 @@ class Preparation:
 
         def make(folder: Path) -> None:
             cells = read_table(self.cells.obtain() / CELLS_FILE, [*CELLS, "crop"])
+            cells["joined_group"] = self._joined_groups(cells)
             table = assign_folds(cells, self.config.data.num_folds, self.seed)
             write_table(table[list(FOLDS)], folder / FOLDS_FILE)
 
         return self.artifact("folds", self.config.data.name, inputs, make)
+
+    @property
+    def folds_given(self) -> bool:
+        """Whether the data set says which cell is in which fold."""
+        return bool((self.source.cells["split"] != "").any())
+
+    @property
+    def joins_duplicates(self) -> bool:
+        """Whether groups that show the same cells are joined; folds that are given stay as they are."""
+        return bool(self.config.data.join_duplicates) and not self.folds_given
+
+    def _joined_groups(self, cells: pd.DataFrame) -> pd.Series[str]:
+        """The groups that folds keep whole, once they are known to be small enough; tells which were joined."""
+        if not self.joins_duplicates:
+            return cells["group"]
+        joined = cells.assign(
+            joined_group=join_groups(cells, read_table(self.duplicates.obtain() / DUPLICATES_FILE, DUPLICATES))
+        )
+        check_joined(joined, self.config.data.largest_joined_group)
+        if sentence := joined_sentence(joined):
+            log.info("%s", sentence)
+        return joined["joined_group"]
 
     @cached_property
     def duplicates(self) -> Artifact:

@@ -18,7 +18,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from activessf.configuration import CONF, build, without
+from activessf.configuration import CONF, FOLDING, build, without
 from activessf.errors import InputError
 from activessf.regions.calibration import agreement_of, calibrated
 from activessf.regions.calibration_stage import Plan, labeled_field, parted
@@ -45,7 +45,7 @@ def main() -> None:
 
 def draw(config: DictConfig, seed: int, most_checked: int) -> Agreement:
     """Calibrate on one draw of fields and check with others."""
-    source = build(without(config.data, "name", "num_folds"))
+    source = build(without(config.data, "name", *FOLDING))
     settings = config.calibration
     plan = Plan(settings.labels, settings.num_fields, settings.check_share, settings.apart, seed)
     fit, check = parted(source.cells, plan)

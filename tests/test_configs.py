@@ -20,7 +20,7 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 from activessf.cli.spelling import canonical
-from activessf.configuration import CONF, build, plain, without
+from activessf.configuration import CONF, FOLDING, build, plain, without
 from activessf.data.class_weights import drawing_weights
 from activessf.data.datasets import ImageFiles
 from activessf.data.images import write_png
@@ -144,7 +144,7 @@ def test_data_gives_a_source(name: str, tmp_path: Path) -> None:
         classes = composed(f"data={name}").data.classes or ["x", "y"]
         overrides.append(f"data.root={made_up_root(name, tmp_path, list(classes))}")
     data = composed(*overrides).data
-    source = instantiate(without(data, "name", "num_folds"))
+    source = instantiate(without(data, "name", *FOLDING))
     assert isinstance(source, Source) and data.num_folds == 5  # III.A
     assert set(source.cells["label"]) == set(source.classes) and source.slides
     assert source.root.is_relative_to(tmp_path)

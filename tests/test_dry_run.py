@@ -52,7 +52,7 @@ def first(outputs: Path, demo: Path) -> tuple[list[Piece], set[str]]:
 def test_on_an_empty_disk_all_is_made_and_nothing_is_known_of_its_cost(first):
     pieces, made = first
     assert [piece.stage for piece in pieces] == [
-        "cells", "folds", "regions", "features", "features", "selection", "duplicates", "pretraining", "run"
+        "cells", "duplicates", "folds", "regions", "features", "features", "selection", "pretraining", "run"
     ]  # fmt: skip
     assert not any(piece.ready for piece in pieces) and all(piece.seconds is None for piece in pieces)
     assert [piece.steps for piece in pieces[-2:]] == [3, 3]
@@ -122,7 +122,14 @@ def test_where_stage_2_is_to_run_the_number_of_images_is_assumed(outputs, demo, 
 
 def test_a_supervised_run_needs_no_regions(outputs, demo, first):
     pieces = foretold(outputs, demo, "fold=0", "ssl=none", "plan.measure=false")
-    assert [piece.stage for piece in pieces] == ["cells", "folds", "duplicates", "run"]
+    assert [piece.stage for piece in pieces] == ["cells", "duplicates", "folds", "run"]
+
+
+def test_folds_that_no_duplicates_change_do_not_wait_for_them(outputs, demo, first):
+    pieces = foretold(outputs, demo, "ssl=none", "fold=0", "data.join_duplicates=false", "plan.measure=false")
+    stages = {piece.stage: piece.ready for piece in pieces}
+    assert list(stages) == ["cells", "folds", "duplicates", "run"]
+    assert stages == {"cells": True, "folds": False, "duplicates": True, "run": False}
 
 
 def test_mistakes_of_the_run_are_mistakes_of_the_dry_run(outputs, demo):

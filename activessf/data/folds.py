@@ -20,11 +20,12 @@ IntArray = NDArray[np.int64]
 def assign_folds(cells: pd.DataFrame, num_folds: int, seed: int) -> pd.DataFrame:
     """The cells in canonical order (image, box) with a column `fold`, 0 .. num_folds - 1.
 
-    A `split` column, where it is filled, gives the folds. Else they are stratified by label. No group is in two folds
-    where the `group` column is filled. The order of the given rows has no influence.
+    A `split` column, where it is filled, gives the folds. Else they are stratified by label, and no joined group is in
+    two folds where groups are known. The order of the given rows has no influence.
 
     Args:
-        cells: Columns image, label, x, y, width, height, group ("" = unknown), split ("" = not given).
+        cells: Columns image, label, x, y, width, height, group ("" = unknown), joined_group (see
+            `joined_groups.join_groups`), split ("" = not given).
         num_folds: Number of folds, >= 2.
         seed: Seed of the shuffling.
 
@@ -37,7 +38,8 @@ def assign_folds(cells: pd.DataFrame, num_folds: int, seed: int) -> pd.DataFrame
         folds = _given_folds(cells["split"], num_folds)
         _check_groups(cells["group"], folds)
     else:
-        folds = _stratified_folds(cells["label"], cells["group"], num_folds, seed)
+        _check_all_or_none(cells["group"])
+        folds = _stratified_folds(cells["label"], cells["joined_group"], num_folds, seed)
     _report_thin_classes(cells["label"], folds, num_folds)
     return cells.drop(columns="split").assign(fold=folds)
 
@@ -98,6 +100,15 @@ def _check_groups(groups: pd.Series[str], folds: IntArray) -> None:
         )
 
 
+def _check_all_or_none(groups: pd.Series[str]) -> None:
+    known = groups != ""
+    if known.any() and not known.all():
+        raise InputError(
+            f"{int((~known).sum())} of {len(groups)} cells have no group; "
+            "give every cell its patient or slide, or give none."
+        )
+
+
 def _stratified_folds(labels: pd.Series[str], groups: pd.Series[str], num_folds: int, seed: int) -> IntArray:
     counts = labels.value_counts()
     if counts.max() < num_folds:
@@ -105,13 +116,7 @@ def _stratified_folds(labels: pd.Series[str], groups: pd.Series[str], num_folds:
             f"No class has {num_folds} cells (the largest, {counts.index[0]!r}, has {counts.iloc[0]}), "
             f"so {num_folds} folds can't be made; label more cells or set data.num_folds lower."
         )
-    known = groups != ""
-    if known.any() and not known.all():
-        raise InputError(
-            f"{int((~known).sum())} of {len(groups)} cells have no group; "
-            "give every cell its patient or slide, or give none."
-        )
-    if not known.any():
+    if (groups == "").all():
         splitter: StratifiedKFold | StratifiedGroupKFold = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
     else:
         if groups.nunique() < num_folds:

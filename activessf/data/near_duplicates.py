@@ -103,8 +103,9 @@ def spanning_sentence(spanning: pd.DataFrame) -> str:
     shown = " and ".join(f"{row.image!r} (fold {row.fold})" for row in first.head(2).itertuples())
     return (
         f"{len(spanning)} labeled cells show the same as a cell of another fold, exactly or nearly ({shown} for one; "
-        f"{spanning['set'].nunique()} such sets). They are tested on what was learnt: remove the copies or give them "
-        "one group, or the report will refuse a table of these folds."
+        f"{spanning['set'].nunique()} such sets). They are tested on what was learnt: remove the copies or keep them "
+        "in one fold (data.join_duplicates=true does where folds are made, the column split where they are given), or "
+        "the report will refuse a table of these folds."
     )
 
 

@@ -12,12 +12,14 @@ from activessf.errors import InputError
 
 def cells_of(labels, groups=None, splits=None):
     count = len(labels)
+    groups = [""] * count if groups is None else groups
     return pd.DataFrame(
         {
             "image": [f"{number:03d}.png" for number in range(count)],
             "label": labels,
             "x": 0, "y": 0, "width": 10, "height": 10,
-            "group": [""] * count if groups is None else groups,
+            "group": groups,
+            "joined_group": groups,
             "split": [""] * count if splits is None else splits,
         }
     )  # fmt: skip
@@ -40,6 +42,15 @@ def test_no_group_is_in_two_folds_and_every_cell_is_in_one(rows, seed):
             return  # too uneven for five folds: said so
     assert folded.groupby("group")["fold"].nunique().max() == 1
     assert len(folded) == len(rows) and folded["fold"].isin(range(5)).all()
+
+
+def test_groups_that_are_joined_are_in_one_fold_and_keep_their_own_names():
+    groups = [f"g{number // 2:02d}" for number in range(40)]
+    cells = cells_of(list("ab") * 20, groups).assign(joined_group=["g00" if g in ("g07", "g13") else g for g in groups])
+    folded = assign_folds(cells, 5, 0)
+    assert folded["group"].tolist() == groups
+    assert folded.loc[folded["group"].isin(["g00", "g07", "g13"]), "fold"].nunique() == 1
+    assert folded["fold"].nunique() == 5
 
 
 def test_the_order_of_rows_has_no_influence_and_the_seed_has():

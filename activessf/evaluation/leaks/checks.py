@@ -154,7 +154,10 @@ def duplicates_across_folds(run: Run, evidences: Evidences) -> Checked:
     if not examples:
         return Checked(unchecked=_without_evidence(evidences))
     found = f"{cells} test cell{'s show' if cells > 1 else ' shows'} the same as a training cell, exactly or nearly"
-    cure = "remove the copies or give them one group, and train again"
+    cure = (
+        "remove the copies or keep them in one fold (data.join_duplicates=true does where folds are made, the column "
+        "split where they are given), and train again"
+    )
     return Checked((Leak("duplicates", found, tuple(examples), cure),), _without_evidence(evidences))
 
 

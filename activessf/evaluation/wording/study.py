@@ -56,11 +56,23 @@ def _folds(runs: Sequence[Run], grouped: bool) -> str:
         (True,): ", as the data set gives them",
     }.get(tuple(given), "")  # type: ignore[arg-type]
     apart = "; no group is in two folds" if grouped else "; groups of cells are not known"
+    apart += _joined(runs, grouped)
     each = "each was tested once by a network trained on the others"
     missing = [fold for fold in range(number) if fold not in tested]
     several = len(missing) > 1
     so_far = f" Fold{'s' * several} {listed(missing)} {'are' if several else 'is'} not finished, and not counted here."
     return f"The cells were divided into {counted(number, 'fold')}{how}{apart}; {each}.{so_far if missing else ''}"
+
+
+def _joined(runs: Sequence[Run], grouped: bool) -> str:
+    """How many groups were kept together for what they show; empty where none were, or runs differ in it."""
+    recorded = [result.details.get("joined_groups") for run in runs for result in run.folds.values()]
+    sets = recorded[0]
+    if not sets or any(other != sets for other in recorded):
+        return ""
+    what = "groups" if grouped else "cells"
+    number = counted(sum(map(len, sets)), what.removesuffix("s"))
+    return f", and {number} that show the same as another one, exactly or nearly, were kept together as {len(sets):,}"
 
 
 def evaluation_paragraph(runs: Sequence[Run]) -> str:
