@@ -371,6 +371,31 @@ def test_a_slide_that_is_there_twice_is_warned_of_and_its_table_refused(demo, tm
     assert write_report(tmp_path / "out" / "runs", tmp_path / "report", allowed={"duplicates"})
 
 
+def test_a_slide_that_is_there_twice_stays_in_one_fold_and_the_run_says_so(demo, tmp_path):
+    def doubled(cells: pd.DataFrame) -> pd.DataFrame:
+        again = cells[cells["image"] == cells["image"].iloc[0]]
+        return pd.concat([cells, again.assign(image="slides/again.jpg", group="another patient")])
+
+    folder = copied(demo, tmp_path / "data", doubled)
+    cells = pd.read_csv(folder / "cells.csv", keep_default_na=False)
+    slide = Image.open(folder / cells["image"][0])
+    slide.convert("RGB").save(folder / "slides" / "again.jpg", quality=80)
+    done = pipeline.train(configure(tmp_path / "out", *on(folder), "selection=none", "fold=0"))
+    record = json.loads((done / "run.json").read_text())
+    assert record["joined_groups"] == [sorted([cells["group"][0], "another patient"])]
+    assert record["settings"]["data.join_duplicates"] is True
+    sides = [
+        pd.read_csv(done / name, keep_default_na=False)["image"]
+        for name in ("predictions.csv", "evidence/training_cells.csv")
+    ]
+    twins = {cells["image"][0], "slides/again.jpg"}
+    assert sorted(len(twins & set(side)) for side in sides) == [0, 2]
+    seen = set(pd.read_csv(done / "evidence" / "pretraining_images.csv")["image"])
+    assert len(twins & seen) == (0 if twins <= set(sides[0]) else 2)
+    found, _ = collect_runs(done.parent)
+    assert examine(found, ()) == Findings((), ())
+
+
 def test_an_offline_run_of_wandb_holds_the_numbers_of_metrics_json(demo, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE")
     wandb.teardown()  # W&B reads the environment once a process

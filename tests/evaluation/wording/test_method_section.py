@@ -232,6 +232,15 @@ def test_groups_are_counted(write_run: Write, tmp_path: Path) -> None:
     assert "from 4 groups (patients or slides)" in told and "no group is in two folds" in told
 
 
+def test_groups_that_were_kept_together_are_counted(write_run: Write, tmp_path: Path) -> None:
+    run = write_run("mae-1", folds=[0, 1], counts=SMALL, rare=[], common=[])
+    change(run, {"joined_groups": [["a.png", "b.png"], ["c.png", "d.png", "e.png"]]})
+    told = "groups of cells are not known, and 5 cells that show the same as another one, exactly or nearly, were kept"
+    assert f"{told} together as 2; each was tested once" in section(tmp_path)["Data"]
+    change(run, {"joined_groups": []})
+    assert "groups of cells are not known; each was tested once" in section(tmp_path)["Data"]
+
+
 def test_software_hours_and_seeds_are_told_and_shared_pretraining_counts_once(write_run: Write, tmp_path: Path) -> None:
     run = write_run("mae-1", folds=[0, 1], counts=SMALL, rare=[], common=[], num_folds=2)
     change(run, {"pretraining": "shared-by-all", "git": "0123456789abcdef+changes", "device": "CPU with 2 cores",
