@@ -53,12 +53,7 @@ class ConvMAE(SelfSupervisedMethod):
         self.encoder: ConvViT = encoder
         self.mask_ratio = mask_ratio
         self.norm_pix_loss = norm_pix_loss
-        self.num_kept = num_kept(encoder.num_patches, mask_ratio)
-        if not 0 < self.num_kept < encoder.num_patches:
-            raise InputError(
-                f"ssl_method.mask_ratio={mask_ratio} keeps {self.num_kept} of {encoder.num_patches} patches; ConvMAE "
-                "needs some kept and some hidden."
-            )
+        self.num_kept = num_kept(encoder.num_patches, mask_ratio, "ConvMAE")
         first, second, last = encoder.embed_dims
         self.stage1_output_decode = nn.Conv2d(first, last, 4, stride=4)
         self.stage2_output_decode = nn.Conv2d(second, last, 2, stride=2)
