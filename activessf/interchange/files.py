@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def file_names(images: Collection[str], suffix: str) -> dict[str, str]:
 
 def rows_of_files(
     cells: pd.DataFrame, images: Collection[str], suffix: str
-) -> Iterator[tuple[str, str, list[dict[Hashable, Any]]]]:
+) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
     """What stands in the file of each image, to be written: image, path of the file, the image's cells if it has any.
 
     Args:
@@ -42,7 +42,7 @@ def rows_of_files(
         images: Paths, POSIX.
         suffix: Of the files, with its dot.
     """
-    rows = {image: part.to_dict("records") for image, part in cells.groupby("image", sort=False)}
+    rows: dict[Any, Any] = {image: part.to_dict("records") for image, part in cells.groupby("image", sort=False)}
     for image, name in file_names(images, suffix).items():
         yield image, name, rows.get(image, [])
 

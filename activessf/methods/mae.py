@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from activessf.methods.decoder import PixelDecoder
 from activessf.methods.encoders import vision_transformer
 from activessf.methods.initialisation import initialise_linear_and_norm, initialise_patch_projection
-from activessf.methods.masking import Masking, gather, keep_smallest, num_kept, uniform_noise
+from activessf.methods.masking import Masking, gather, keep_smallest, some_kept, uniform_noise
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.pixels import hidden_error, target_pixels
 from activessf.methods.positions import sincos_positions
@@ -49,7 +49,7 @@ class MAE(SelfSupervisedMethod):
         self.mask_ratio = mask_ratio
         self.norm_pix_loss = norm_pix_loss
         self.patch_size: int = encoder.patch_embed.patch_size[0]
-        self.num_kept = num_kept(encoder.patch_embed.num_patches, mask_ratio, "MAE")
+        self.num_kept = some_kept(encoder.patch_embed.num_patches, mask_ratio, "MAE")
         self.decoder = decoder(
             encoder_dim=encoder.embed_dim,
             patch_size=self.patch_size,

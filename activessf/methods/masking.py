@@ -47,8 +47,13 @@ def gather(tokens: Tensor, kept: Tensor) -> Tensor:
     return tokens.gather(1, kept[:, :, None].expand(-1, -1, tokens.shape[-1]))
 
 
-def num_kept(num_patches: int, mask_ratio: float, method: str) -> int:
-    """How many patches stay, rounded down from the floating-point product as published (0.8 of 10 leaves 1).
+def num_kept(num_patches: int, mask_ratio: float) -> int:
+    """How many patches stay, rounded down from the floating-point product as published (0.8 of 10 leaves 1)."""
+    return int(num_patches * (1 - mask_ratio))
+
+
+def some_kept(num_patches: int, mask_ratio: float, method: str) -> int:
+    """See `num_kept`: for a method that needs some patches kept and some hidden.
 
     Args:
         num_patches: Patches of an image.
@@ -58,7 +63,7 @@ def num_kept(num_patches: int, mask_ratio: float, method: str) -> int:
     Raises:
         InputError: None would stay, or none be hidden.
     """
-    kept = int(num_patches * (1 - mask_ratio))
+    kept = num_kept(num_patches, mask_ratio)
     if not 0 < kept < num_patches:
         raise InputError(
             f"ssl_method.mask_ratio={mask_ratio} keeps {kept} of {num_patches} patches; {method} needs some kept and "

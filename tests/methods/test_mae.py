@@ -230,4 +230,4 @@ def test_mask_counts_are_the_published_ones():
     counts = published_tables()["mask_counts"]
     for ratio, kept in counts["kept_by_mae_and_convmae"].items():
         for cells, expected in zip(counts["cells"], kept, strict=True):
-            assert num_kept(cells, float(ratio), "MAE") == expected, (ratio, cells)
+            assert num_kept(cells, float(ratio)) == expected, (ratio, cells)
