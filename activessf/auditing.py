@@ -16,7 +16,8 @@ from activessf.configuration import plain
 from activessf.data.cells import CELLS_FILE
 from activessf.data.folds import training_and_test
 from activessf.manifests import BOX, REGIONS, read_json, read_table, write_table
-from activessf.preparation import REGIONS_FILE, VERSIONS, Preparation, SelectionFeatures
+from activessf.preparation import REGIONS_FILE, VERSIONS
+from activessf.selecting import Selecting, SelectionFeatures
 from activessf.selection.audit.decided import read_decided
 from activessf.selection.audit.page import PLANTED_FILE, SUMMARY_FILE, write_page, write_tables
 from activessf.selection.audit.page import VERSION as AUDIT_VERSION
@@ -46,14 +47,16 @@ class HeldOut:
 
 
 class Auditing:
-    """The audit of one configuration and fold, made from what `Preparation` gives.
+    """The audit of one configuration and fold, made from what `Selecting` gives.
 
     Args:
-        prepared: Its selection is audited.
+        selecting: Its selection is audited.
         with_page: Whether the page is made too, with its pictures; the tables take seconds.
     """
 
-    def __init__(self, prepared: Preparation, with_page: bool) -> None:
+    def __init__(self, selecting: Selecting, with_page: bool) -> None:
+        prepared = selecting.prepared
+        self.selecting = selecting
         self.prepared = prepared
         self.settings = prepared.config.audit
         self.with_page = with_page
@@ -62,17 +65,18 @@ class Auditing:
     @cached_property
     def audit(self) -> Artifact:
         """Tables of the audit, and its page if asked for."""
-        prepared, settings = self.prepared, self.settings
+        selecting, prepared, settings = self.selecting, self.prepared, self.settings
         inputs = {
             "version": AUDIT_VERSION,
-            "selection": prepared.selection.name,
+            "selection": selecting.selection.name,
             "cells": prepared.cells.name,
             "truth": self._truth,
             "rare": list(prepared.source.rare),
             "planted": None if self.shared else settings.planted,
             "page": {"num_crops": settings.num_crops, "map": settings.map_points} if self.with_page else None,
         }
-        return prepared.artifact("audits", f"{prepared.config.data.name}-{prepared.selection.name}", inputs, self._make)
+        label = f"{prepared.config.data.name}-{selecting.selection.name}"
+        return prepared.artifact("audits", label, inputs, self._make)
 
     @property
     def _truth(self) -> str | None:
@@ -80,8 +84,8 @@ class Auditing:
         return None if truth is None else fingerprint(truth.to_csv(index=False))
 
     def _make(self, output: Path) -> None:
-        prepared = self.prepared
-        selected = prepared.selection.obtain()
+        selecting, prepared = self.selecting, self.prepared
+        selected = selecting.selection.obtain()
         labeled, test = self._learned_and_test()
         regions = read_table(prepared.regions.folder / REGIONS_FILE, REGIONS)
         source = prepared.source
@@ -89,7 +93,7 @@ class Auditing:
             selected, regions, _boxed(labeled), _boxed(source.truth), source.classes, source.rare
         )  # fmt: skip
         held_out = None if self.shared or self.settings.planted is None else self._held_out(regions, test)
-        with prepared.selection_features(labeled["crop"], decided.candidates["crop"], output) as features:
+        with selecting.selection_features(labeled["crop"], decided.candidates["crop"], output) as features:
             planted = None if held_out is None else self._planted(labeled, features, held_out, output)
             facts = {**self._facts(held_out), "test_cells": None if self.shared else len(test)}
             write_tables(decided, planted, facts, output)
@@ -119,9 +123,9 @@ class Auditing:
     def _planted(
         self, labeled: pd.DataFrame, features: SelectionFeatures, held_out: HeldOut, workspace: Path
     ) -> pd.DataFrame:
-        prepared, source = self.prepared, self.prepared.source
+        selecting, prepared, source = self.selecting, self.prepared, self.prepared.source
         part, table = (prepared.regions, REGIONS_FILE) if held_out.kind == "regions" else (prepared.cells, CELLS_FILE)
-        strategy = prepared.strategy
+        strategy = selecting.strategy
         assert strategy is not None
         return planted_check(
             strategy,
@@ -130,7 +134,7 @@ class Auditing:
             source.classes,
             source.rare,
             features.candidates,
-            prepared.features_of(part, table, held_out.crops, features),
+            selecting.features_of(part, table, held_out.crops, features),
             held_out.labels.to_numpy(str),
             prepared.seed,
             workspace,
@@ -138,12 +142,12 @@ class Auditing:
 
     def _facts(self, held_out: HeldOut | None) -> dict[str, Any]:
         """See `write_tables`."""
-        prepared, selection = self.prepared, plain(self.prepared.config.selection)
-        extractor = prepared.extractor if prepared.needs_features else None
+        selecting, prepared, selection = self.selecting, self.prepared, plain(self.prepared.config.selection)
+        extractor = selecting.extractor if selecting.needs_features else None
         return {
             "data": prepared.config.data.name,
             "selection": selection["name"],
-            "folder": prepared.selection.name,
+            "folder": selecting.selection.name,
             "fold": None if self.shared else prepared.fold,
             "seed": prepared.seed,
             "strategy": {key: value for key, value in selection.items() if key not in ("name", "pool", "features")},
@@ -161,14 +165,14 @@ class Auditing:
 
     def _places(self, features: SelectionFeatures) -> pd.DataFrame:
         """The map, which all selections of the same fold and features share."""
-        prepared = self.prepared
-        if not prepared.needs_features:
+        selecting, prepared = self.selecting, self.prepared
+        if not selecting.needs_features:
             return pd.DataFrame(columns=list(MAP))
         inputs = {
             "version": AUDIT_VERSION,
             "cells": prepared.cells.name,
             "among": self._facts(None)["among"],
-            "features": prepared.extractor.identity(),
+            "features": selecting.extractor.identity(),
             "slides": prepared.slides_identity,
             "fold": None if self.shared else prepared.fold,
             "seed": prepared.seed,

@@ -66,6 +66,7 @@ class DryRun:
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.prepared = pipeline.prepared
+        self.selecting = pipeline.selecting
         self.config = pipeline.config
         measured = self.config.plan.measured
         output_dir = self.prepared.output_dir if measured is None else Path(measured).expanduser()
@@ -89,14 +90,14 @@ class DryRun:
 
     @cached_property
     def _preparation(self) -> list[Artifact]:
-        prepared = self.prepared
+        selecting, prepared = self.selecting, self.prepared
         needed = [prepared.cells, *([prepared.duplicates] if prepared.joins_duplicates else []), prepared.folds]
         if self.config.ssl_method.method is None:
             return needed
-        if prepared.strategy is None:
+        if selecting.strategy is None:
             return [*needed, prepared.slides]
-        features = prepared.feature_artifacts() if prepared.needs_features else []
-        return [*needed, prepared.regions, *features, prepared.selection]
+        features = selecting.feature_artifacts() if selecting.needs_features else []
+        return [*needed, prepared.regions, *features, selecting.selection]
 
     def _stage(self, artifact: Artifact) -> Piece:
         stage = artifact.folder.parent.name
@@ -109,11 +110,11 @@ class DryRun:
         kind = pretraining_kind(settings)
         if all(artifact.ready for artifact in self._preparation):
             name, ready = pipeline.pretraining.name, pipeline.pretraining.ready
-            number: int | None = len(self.prepared.pretraining_images())
+            number: int | None = len(self.selecting.pretraining_images())
         else:
             images = [self._preparation[-1].name, self.prepared.fold, self.config.selection.name]
             name, ready = f"of-{fingerprint([settings, images])}", False
-            number = len(self.prepared.source.slides) if self.prepared.strategy is None else self.config.plan.images
+            number = len(self.prepared.source.slides) if self.selecting.strategy is None else self.config.plan.images
         steps = self._steps("pretraining", number)
         if ready:
             return Piece("pretraining", name, True, None, steps)

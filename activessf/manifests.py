@@ -97,6 +97,15 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not a JSON file: {error}") from error
 
 
+def json_if_there(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none that can be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` to write; when the block ends well it takes the place of `path`."""

@@ -41,6 +41,7 @@ from activessf.preparation import VERSIONS, Preparation
 from activessf.pretrained import check_hub, existing_checkpoint
 from activessf.provenance import device, frozen_requirements, now, provenance, rerunnable
 from activessf.regions.quality.page import PAGE
+from activessf.selecting import Selecting
 from activessf.selection.audit.page import PAGE as AUDIT_PAGE
 from activessf.selection.stage import selected_crops
 from activessf.training.loggers import kept_id
@@ -92,16 +93,16 @@ def preprocess(config: DictConfig) -> Path:
 def select(config: DictConfig) -> Path:
     """Stages 1 and 2: what pretraining would see, and an audit of it; returns the folder with selection.csv."""
     _refuse_dry_run(config)
-    prepared = Preparation(config)
-    if prepared.strategy is None:
+    selecting = Selecting(Preparation(config))
+    if selecting.strategy is None:
         raise InputError("selection=none selects nothing: pretraining sees the whole slides. Choose another selection.")
-    prepared.check_features()
-    prepared.warn_of_duplicates()
-    folder = prepared.selection.obtain()
+    selecting.check_features()
+    selecting.prepared.warn_of_duplicates()
+    folder = selecting.selection.obtain()
     where = "all folds" if config.selection.scope == "all" else f"fold {config.fold.index}"
     log.info("%s keeps %d regions in %s.", config.selection.name, len(selected_crops(folder)), where)
     with_page = config.audit.page if config.audit.page != "auto" else not in_sweep()
-    audited = Auditing(prepared, with_page).audit.obtain()
+    audited = Auditing(selecting, with_page).audit.obtain()
     if sentence := planted_sentence(audited):
         log.info("%s", sentence)
     if with_page:
@@ -116,7 +117,7 @@ def train(config: DictConfig) -> Path:
     """
     pipeline = Pipeline(config)
     if config.ssl_method.method is not None:
-        pipeline.prepared.check_features()
+        pipeline.selecting.check_features()
     if config.dry_run:
         from activessf import dry_run  # it looks at what is built here
 
@@ -146,11 +147,12 @@ def training_devices(config: DictConfig) -> int:
 
 
 class Pipeline:
-    """Stages 3 to 5 of one configuration and fold, on what `Preparation` gives."""
+    """Stages 3 to 5 of one configuration and fold, on what `Preparation` and `Selecting` give."""
 
-    def __init__(self, config: DictConfig, prepared: Preparation | None = None) -> None:
-        """See `Preparation`; one that is given must be of a configuration that differs in fine-tuning alone."""
-        self.prepared = Preparation(config) if prepared is None else prepared
+    def __init__(self, config: DictConfig, selecting: Selecting | None = None) -> None:
+        """See `Preparation`; what is given must be of a configuration that differs in fine-tuning alone."""
+        self.selecting = Selecting(Preparation(config)) if selecting is None else selecting
+        self.prepared = self.selecting.prepared
         self.classification = Classification(self.prepared, config)
         self.config = config
         self.fold = self.prepared.fold
@@ -189,7 +191,7 @@ class Pipeline:
     @cached_property
     def pretraining(self) -> Artifact:
         """The pretrained encoder."""
-        images = self.prepared.pretraining_images()
+        images = self.selecting.pretraining_images()
         regions = self.config.selection.pool == "regions"
         base = self.prepared.regions.folder if regions else self.prepared.source.root
         names = [path.relative_to(base).as_posix() for path in images]
@@ -253,13 +255,13 @@ class Pipeline:
             del settings["recipe"]["pretraining"], settings["recipe"]["feature_image_size"]
             return {"versions": {**VERSIONS, **_VERSIONS}, "settings": settings}
         settings["data"]["slides"] = self.prepared.slides_identity
-        if self.prepared.strategy is None:
+        if self.selecting.strategy is None:
             for unused in _STAGE_1:
                 del settings[unused]
             del settings["selection"]["scope"]
         else:
             settings["slide_overrides"] = self.prepared.overrides
-        if not self.prepared.needs_features:
+        if not self.selecting.needs_features:
             del settings["selection"]["features"], settings["recipe"]["feature_image_size"]
         else:
             del settings["selection"]["features"]["batch_size"]
@@ -316,7 +318,7 @@ class Pipeline:
             return None
         config = copy.deepcopy(self.config)
         config.recipe.finetuning.retrain_head = None
-        return Pipeline(config, self.prepared)
+        return Pipeline(config, self.selecting)
 
     def check_networks(self) -> None:
         """Refuse a backbone that doesn't fit the method, or weights that aren't at hand, before anything long runs."""
@@ -334,8 +336,8 @@ class Pipeline:
         if self.config.ssl_method.method is not None:
             self.method()
             build(self.config.ssl_method.view)
-            if self.prepared.needs_features:
-                self.prepared.extractor.identity()  # a checkpoint that is named must be there
+            if self.selecting.needs_features:
+                self.selecting.extractor.identity()  # a checkpoint that is named must be there
 
     def _check_starting_weights(self) -> None:
         """Refuse more than one origin of the first weights."""
@@ -358,10 +360,10 @@ class Pipeline:
         return self.prepared.output_dir / "checkpoints" / f"{self.run_name}-fold_{self.fold}.wandb_id"
 
     def _write_evidence(self, pretrained: bool, folder: Path) -> None:
-        prepared = self.prepared
+        selecting, prepared = self.selecting, self.prepared
         training, _ = training_and_test(prepared.labeled, self.fold)
-        sources = prepared.pretraining_sources() if pretrained else None
-        selection = prepared.selection.folder if pretrained and prepared.strategy is not None else None
+        sources = selecting.pretraining_sources() if pretrained else None
+        selection = selecting.selection.folder if pretrained and selecting.strategy is not None else None
         write_evidence(folder, self.fold, training, sources, selection, prepared.spanning)
 
     def _log_test(self, predictions: pd.DataFrame, metrics: Metrics) -> None:
@@ -399,7 +401,7 @@ class Pipeline:
             "title": self.title,
             "settings": {**_FROM_SCRATCH, **self.classification.idle, **flat(self.run_inputs["settings"])},
             "seed": self.seed,
-            "scope": None if pretrained is None or self.prepared.strategy is None else self.config.selection.scope,
+            "scope": None if pretrained is None or self.selecting.strategy is None else self.config.selection.scope,
             "classes": list(self.prepared.source.classes),
             "rare": list(self.prepared.source.rare),
             "common": list(self.prepared.source.common),
@@ -421,12 +423,12 @@ class Pipeline:
     @property
     def _stages(self) -> dict[str, str]:
         """The results below `stages` that the run rests on, by stage: reports find crops and pages by them."""
-        prepared = self.prepared
+        selecting, prepared = self.selecting, self.prepared
         results = {"cells": prepared.cells, "folds": prepared.folds, "duplicates": prepared.duplicates}
         if self.config.ssl_method.method is not None:
             results["pretraining"] = self.pretraining
-            if prepared.strategy is not None:
-                results |= {"regions": prepared.regions, "selection": prepared.selection}
+            if selecting.strategy is not None:
+                results |= {"regions": prepared.regions, "selection": selecting.selection}
         return {stage: result.name for stage, result in results.items()}
 
     # What several stages need

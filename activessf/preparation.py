@@ -1,4 +1,4 @@
-"""From slides and labels to the images that pretraining sees: data, stage 1 and stage 2 of one configuration and fold.
+"""From slides and labels to folds and candidate regions: data and stage 1 of one configuration and fold.
 
 Every result is an `Artifact`: a folder keyed by what it depends on, made when it is needed and missing.
 """
@@ -8,32 +8,27 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
 from activessf.configuration import CONF, FOLDING, build, check_settings, plain, region_settings, without
 from activessf.data.cells import CELLS_FILE, cut_cells
-from activessf.data.folds import assign_folds, training_and_test, unlabeled_pool
+from activessf.data.folds import assign_folds
 from activessf.data.hidden import hide_labels
 from activessf.data.joined_groups import check_joined, join_groups, joined_sentence
 from activessf.data.near_duplicates import DUPLICATES, find_duplicates, spanning_folds, spanning_sentence
 from activessf.data.near_duplicates import VERSION as DUPLICATES_VERSION
 from activessf.data.slide_files import files_of_slide
-from activessf.data.slides import FAILURES_FILE, SLIDES_FILE, check_slides
+from activessf.data.slides import FAILURES_FILE, check_slides
 from activessf.data.source import Source, check_classification
 from activessf.errors import InputError
-from activessf.manifests import CELLS, FAILURES, FOLDS, REGIONS, read_table, write_table
+from activessf.manifests import CELLS, FAILURES, FOLDS, read_table, write_table
 from activessf.regions.calibration_stage import Plan, calibrate
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.overrides import read_overrides
@@ -42,42 +37,19 @@ from activessf.regions.quality.page import write_quality
 from activessf.regions.stage import Search, find_regions, search_shard
 from activessf.regions.store import clear_leftovers
 from activessf.regions.tiles import Tiling
-from activessf.selection.feature_store import FeatureStore, Rows, chosen_rows, crop_key, write_features
-from activessf.selection.features import FeatureExtractor
-from activessf.selection.stage import select_regions, selected_crops
-from activessf.selection.strategy import Strategy
-from activessf.selection.whitening import Apply
 
 log = logging.getLogger(__name__)
 
 FOLDS_FILE = "folds.csv"
 DUPLICATES_FILE = "duplicates.csv"
 REGIONS_FILE = "regions.csv"
-FEATURES_FILE = "features.npy"
 
 # Raised when the result of a stage changes for the same inputs.
 VERSIONS = {"cells": 1, "folds": 2, "slides": 1, "regions": 4, "features": 3, "selection": 2}
 
-_NO_PART_IN_SELECTION = ("name", "pool", "scope", "features")
-
-
-@dataclass(frozen=True)
-class SelectionFeatures:
-    """Features as one fold's selection sees them.
-
-    Attributes:
-        labeled: Of the labeled cells, (n, d).
-        candidates: Of the candidate regions, (m, d); memory-mapped.
-        transform: What was done to the network's features.
-    """
-
-    labeled: Rows
-    candidates: Rows
-    transform: Apply
-
 
 class Preparation:
-    """The data and stages 1 and 2, each an artifact that names those that it is made from."""
+    """The data and stage 1, each result an artifact that names those that it is made from."""
 
     def __init__(self, config: DictConfig) -> None:
         """Check the settings.
@@ -298,190 +270,9 @@ class Preparation:
         log.info("Share %d of %d is done; once all are, the same command without shard joins them.", shard, num_shards)
         return search.store
 
-    @cached_property
-    def selection(self) -> Artifact:
-        """Which of the fold's candidate regions pretraining sees."""
-        strategy, scope = self.strategy, self.config.selection.scope
-        assert strategy is not None
-        inputs: dict[str, Any] = {
-            "version": VERSIONS["selection"],
-            "strategy": without(self.config.selection, *_NO_PART_IN_SELECTION),
-            "scope": scope,
-            "classes": list(self.source.classes),
-            "regions": self.regions.name,
-            "slides": self.slides_identity,
-            "folds": self.folds.name,
-            "fold": None if scope == "all" else self.fold,
-            "seed": self.seed,
-        }
-        if self.needs_features:
-            inputs["features"] = {"version": VERSIONS["features"], **self.extractor.identity()}
-            inputs["transform"] = asdict(self.extractor.transform)
-
-        def make(folder: Path) -> None:
-            regions = self.candidates(scope)
-            labeled = self.labeled if scope == "all" else training_and_test(self.labeled, self.fold)[0]
-            with self.selection_features(labeled["crop"], regions["crop"], folder) as features:
-                select_regions(
-                    strategy,
-                    features.labeled,
-                    labeled["label"].to_numpy(str),
-                    self.source.classes,
-                    list(regions["crop"]),
-                    features.candidates,
-                    self.seed,
-                    folder,
-                )
-
-        return self.artifact("selection", f"{self.config.selection.name}", inputs, make)
-
-    @cached_property
-    def strategy(self) -> Strategy | None:
-        """The selection strategy; None where pretraining sees whole slides."""
-        if self.config.selection.pool == "slides":
-            return None
-        strategy: Strategy = build(without(self.config.selection, *_NO_PART_IN_SELECTION))
-        return strategy
-
-    @property
-    def needs_features(self) -> bool:
-        """Whether the selection looks at features."""
-        return self.strategy is not None and self.strategy.needs_features
-
-    def candidates(self, scope: str) -> pd.DataFrame:
-        """The candidate regions of the fold, or of all (`scope=all`); columns `manifests.REGIONS`."""
-        if scope not in ("train_fold", "all"):
-            raise InputError(f"selection.scope={scope} is neither train_fold nor all.")
-        regions = read_table(self.regions.obtain() / REGIONS_FILE, REGIONS)
-        if scope == "all":
-            return regions
-        return regions[regions["image"].isin(set(self._pool()))]
-
-    def _pool(self) -> list[str]:
-        return unlabeled_pool(self.source.slides, self.labeled, self.fold, self.source.slide_groups)
-
-    def check_features(self) -> None:
-        """Refuse a network for features whose weights aren't at hand, within seconds: before slides are even listed.
-
-        Where features of this network have been computed before, `extractor` tells whether it is needed again.
-
-        Raises:
-            InputError: The weights are missing, and how to go on without them.
-        """
-        if not self.needs_features:
-            return
-        extractor = self._configured_extractor()
-        computed = (self.output_dir / "stages" / "features").glob(f"*-{readable(extractor.model_name)}-*")
-        if not any(computed):
-            extractor.check()
-
-    @cached_property
-    def extractor(self) -> FeatureExtractor:
-        """The network for features; its weights are checked if it has something to compute."""
-        extractor = self._configured_extractor()
-        if not all(self._feature_artifact(part, "", extractor).ready for part in (self.cells, self.regions)):
-            extractor.check()
-        return extractor
-
-    def _configured_extractor(self) -> FeatureExtractor:
-        extractor: FeatureExtractor = build(self.config.selection.features)
-        return extractor.of_fold(self.fold)
-
-    @contextmanager
-    def selection_features(
-        self, labeled: pd.Series[str], candidates: pd.Series[str], scratch: Path
-    ) -> Iterator[SelectionFeatures]:
-        """Features of labeled cells and of candidate regions as selection sees them; of no width if it looks at none.
-
-        There may be millions of candidates: theirs are a file in `scratch` that is memory-mapped, and gone afterwards.
-
-        Raises:
-            InputError: The network for features has learned from the fold's test cells, or can't be had.
-        """
-        if not self.needs_features or candidates.empty:
-            yield SelectionFeatures(_no_features(labeled), _no_features(candidates), lambda rows: rows)
-            return
-        self.extractor.check_unseen(training_and_test(self.labeled, self.fold)[1])
-        cells, own = self._feature_rows(self.cells, CELLS_FILE, labeled)
-        regions, rows = self._feature_rows(self.regions, REGIONS_FILE, candidates)
-        known: Rows = np.concatenate(list(chosen_rows(cells, own)))
-        transform = self.extractor.transform.fit(
-            known, lambda some: np.concatenate(list(chosen_rows(regions, some))), rows, self.seed
-        )
-        with TemporaryDirectory(dir=scratch) as folder:
-            path = Path(folder) / FEATURES_FILE
-            write_features(map(transform, chosen_rows(regions, rows)), len(rows), path)
-            candidate_features = np.load(path, mmap_mode="r", allow_pickle=False)
-            yield SelectionFeatures(transform(known), candidate_features, transform)
-
-    def features_of(self, part: Artifact, table: str, crops: pd.Series[str], like: SelectionFeatures) -> Rows:
-        """Features of some crops of a stage result, (k, d), transformed as those that a selection sees."""
-        if not like.labeled.shape[1]:
-            return _no_features(crops)
-        path, rows = self._feature_rows(part, table, crops)
-        return like.transform(np.concatenate(list(chosen_rows(path, rows))))
-
-    def _feature_rows(self, part: Artifact, table: str, crops: pd.Series[str]) -> tuple[Path, NDArray[np.intp]]:
-        """The file of features of a stage result, and which of its rows are those of some of the crops."""
-        known = pd.Index(read_table(part.obtain() / table, ["crop"])["crop"])
-        folder = self._feature_artifact(part, table, self.extractor).obtain()
-        return folder / FEATURES_FILE, known.get_indexer(crops)
-
-    def feature_artifacts(self) -> list[Artifact]:
-        """What the selection looks at: features of the labeled cells and of all candidate regions."""
-        parts = ((self.cells, CELLS_FILE), (self.regions, REGIONS_FILE))
-        return [self._feature_artifact(part, table, self.extractor) for part, table in parts]
-
-    def _feature_artifact(self, part: Artifact, table: str, extractor: FeatureExtractor) -> Artifact:
-        inputs = {"version": VERSIONS["features"], "images": part.name, "extractor": extractor.identity()}
-
-        def make(folder: Path) -> None:
-            paths = [part.folder / crop for crop in read_table(part.folder / table, ["crop"])["crop"]]
-            keys = [crop_key(path) for path in paths]
-            kept = fingerprint([VERSIONS["features"], inputs["extractor"]])
-            store = FeatureStore(self.output_dir / "stages" / "feature_store" / kept)
-            description = f"Features of {part.folder.parent.name}"
-            store.complete(paths, keys, lambda missing: extractor.batches(missing, self.num_workers, description))
-            write_features(store.blocks(keys), len(keys), folder / FEATURES_FILE)
-
-        return self.artifact("features", f"{part.folder.parent.name}-{extractor.model_name}", inputs, make)
-
-    def pretraining_images(self) -> list[Path]:
-        """The images that pretraining sees: selected regions, or whole slides.
-
-        None comes from an image with a test cell of the fold, unless `selection.scope=all` asked for that.
-        """
-        if self.config.selection.pool == "slides":
-            readable = set(read_table(self.slides.obtain() / SLIDES_FILE, ["image"])["image"])
-            pool = [name for name in self._pool() if name in readable]
-            if not pool:
-                raise InputError(
-                    "Every slide holds a test cell of this fold, so there is nothing to pretrain on; give the cells "
-                    "their groups (patient or slide), or add slides without labeled cells."
-                )
-            return [self.source.root / name for name in pool]
-        self.selection.obtain()
-        regions = self.regions.obtain()
-        return [regions / crop for crop in selected_crops(self.selection.folder)]
-
-    def pretraining_sources(self) -> pd.DataFrame:
-        """The slide of each of `pretraining_images`, and its group as far as it is known: columns image, group."""
-        images = self.pretraining_images()
-        if self.config.selection.pool == "slides":
-            names = [path.relative_to(self.source.root).as_posix() for path in images]
-        else:
-            regions = read_table(self.regions.folder / REGIONS_FILE, REGIONS).set_index("crop")["image"]
-            names = list(regions.loc[[path.relative_to(self.regions.folder).as_posix() for path in images]])
-        groups = self.source.slide_groups
-        return pd.DataFrame({"image": names, "group": [groups.get(name, "") for name in names]})
-
     def artifact(self, stage: str, label: str, inputs: dict[str, Any], make: Any) -> Artifact:
         """A stage result below `output_dir/stages`."""
         return artifact(self.output_dir / "stages", stage, label, inputs, make)
-
-
-def _no_features(crops: pd.Series[str]) -> Rows:
-    return np.zeros((len(crops), 0), np.float32)
 
 
 def _default_workers() -> int:

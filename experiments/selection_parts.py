@@ -37,6 +37,7 @@ from activessf.evaluation.formatting import format_table, markdown_table
 from activessf.evaluation.statistics import mean_and_deviation
 from activessf.manifests import BOX, write_table, write_text
 from activessf.preparation import Preparation
+from activessf.selecting import Selecting
 from activessf.selection.audit.truth import true_labels
 from activessf.selection.strategy import Strategy
 
@@ -103,11 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def one_fold(settings: Sequence[str], fold: int, strangers: Path, budgets: list[int]) -> Iterator[dict[str, object]]:
     """What every selection keeps of the pool of a fold."""
-    prepared = Preparation(configured([*settings, "selection=activessf_plus", f"fold={fold}"]))
+    selecting = Selecting(Preparation(configured([*settings, "selection=activessf_plus", f"fold={fold}"])))
+    prepared = selecting.prepared
     labeled = training_and_test(prepared.labeled, prepared.fold)[0]
     labels, classes, rare = labeled["label"].to_numpy(str), list(prepared.source.classes), set(prepared.source.rare)
     with TemporaryDirectory() as scratch:
-        own, pool = pool_of(prepared, labeled, strangers, Path(scratch))
+        own, pool = pool_of(selecting, labeled, strangers, Path(scratch))
     for name, limit, strategy in strategies(settings, budgets):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # too few for a budget: the table tells
@@ -116,11 +118,12 @@ def one_fold(settings: Sequence[str], fold: int, strangers: Path, budgets: list[
 
 
 def pool_of(
-    prepared: Preparation, labeled: pd.DataFrame, strangers: Path, scratch: Path
+    selecting: Selecting, labeled: pd.DataFrame, strangers: Path, scratch: Path
 ) -> tuple[NDArray[np.float32], Pool]:
     """Features of the labeled cells, and the pool."""
-    regions = prepared.candidates("train_fold")
-    with prepared.selection_features(labeled["crop"], regions["crop"], scratch) as features:
+    prepared = selecting.prepared
+    regions = selecting.candidates("train_fold")
+    with selecting.selection_features(labeled["crop"], regions["crop"], scratch) as features:
         known, candidates = features.labeled, np.array(features.candidates)
         rng = np.random.default_rng(prepared.seed)
         copied = rng.permutation(len(regions))[: round(COPIED * len(regions))]
@@ -128,7 +131,7 @@ def pool_of(
         files = [path for copy in range(COPIES) for path in copies(sources, scratch / str(copy), rng)]
         found = sorted(strangers.rglob("*.png"))
         others = [found[row] for row in rng.permutation(len(found))[: round(STRANGERS * len(regions))]]
-        added = features.transform(prepared.extractor([*files, *others], 0, "Features of copies and strangers"))
+        added = features.transform(selecting.extractor([*files, *others], 0, "Features of copies and strangers"))
     cells = prepared.source.cells if prepared.source.truth is None else prepared.source.truth
     boxed = cells[np.isfinite(cells[list(BOX)].to_numpy(float)).all(axis=1)]
     original = np.concatenate([np.arange(len(regions)), np.tile(copied, COPIES), np.full(len(others), -1)])

@@ -13,6 +13,7 @@ from activessf import auditing, pipeline
 from activessf.auditing import Auditing, planted_sentence
 from activessf.errors import InputError
 from activessf.preparation import Preparation
+from activessf.selecting import Selecting
 
 BOX = ["x", "y", "width", "height"]
 
@@ -22,9 +23,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("audited")
 
 
-def audited(output: Path, demo: Path, *overrides: str, with_page: bool = False) -> tuple[Preparation, Path]:
-    prepared = Preparation(configure(output, *on(demo), "data.truth=truth.csv", "fold=0", *overrides))
-    return prepared, Auditing(prepared, with_page).audit.obtain()
+def audited(output: Path, demo: Path, *overrides: str, with_page: bool = False) -> tuple[Selecting, Path]:
+    selecting = Selecting(Preparation(configure(output, *on(demo), "data.truth=truth.csv", "fold=0", *overrides)))
+    return selecting, Auditing(selecting, with_page).audit.obtain()
 
 
 def table(path: Path) -> pd.DataFrame:
@@ -46,8 +47,9 @@ def shown(region: pd.Series, cells: pd.DataFrame) -> set[str]:
 
 
 def test_recall_by_true_class_equals_a_count_over_all_regions_and_cells(results: Path, demo: Path) -> None:
-    prepared, folder = audited(results, demo, "selection=activessf")
-    selection = table(prepared.selection.folder / "selection.csv")
+    selecting, folder = audited(results, demo, "selection=activessf")
+    prepared = selecting.prepared
+    selection = table(selecting.selection.folder / "selection.csv")
     regions = table(prepared.regions.folder / "regions.csv").set_index("crop", drop=False)
     truth = table(demo / "truth.csv")
     rows = [
@@ -65,7 +67,8 @@ def test_recall_by_true_class_equals_a_count_over_all_regions_and_cells(results:
 def test_planted_regions_are_those_that_show_a_test_cell_and_are_kept_by_their_distance(
     results: Path, demo: Path
 ) -> None:
-    prepared, folder = audited(results, demo, "selection=activessf")
+    selecting, folder = audited(results, demo, "selection=activessf")
+    prepared = selecting.prepared
     cells = prepared.labeled
     test = cells[cells["fold"] == 0]
     regions = table(prepared.regions.folder / "regions.csv")
@@ -76,8 +79,8 @@ def test_planted_regions_are_those_that_show_a_test_cell_and_are_kept_by_their_d
     assert found["planted"].sum() == len(expected) > 10
     # Kept is what lies within the threshold of its nearest prototype, with prototypes worked out anew.
     training = cells[cells["fold"] != 0].reset_index(drop=True)
-    with prepared.selection_features(training["crop"], regions["crop"], results) as features:
-        decided = prepared.strategy.select(
+    with selecting.selection_features(training["crop"], regions["crop"], results) as features:
+        decided = selecting.strategy.select(
             features.labeled, training["label"].to_numpy(str), list(prepared.source.classes),
             np.zeros((1, features.labeled.shape[1]), np.float32), prepared.seed,
         )  # fmt: skip
@@ -92,7 +95,8 @@ def test_planted_regions_are_those_that_show_a_test_cell_and_are_kept_by_their_d
 
 
 def test_test_cells_may_be_planted_as_they_are_labeled(results: Path, demo: Path) -> None:
-    prepared, folder = audited(results, demo, "selection=crf", "audit.planted=boxes")
+    selecting, folder = audited(results, demo, "selection=crf", "audit.planted=boxes")
+    prepared = selecting.prepared
     found = table(folder / "planted.csv")
     expected = prepared.labeled.query("fold == 0")["label"].value_counts()
     assert found.set_index("class")["planted"].to_dict() == {

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from activessf.errors import InputError
-from activessf.manifests import read_json, read_table, replacing, write_json, write_table
+from activessf.manifests import json_if_there, read_json, read_table, replacing, write_json, write_table
 
 
 def test_numbers_keep_their_full_precision_and_texts_stay_texts(tmp_path):
@@ -65,3 +65,19 @@ def test_results_can_be_read_by_others(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE((tmp_path / "x.json").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b'{"a": [1]}', {"a": [1]}),
+        (b"[1]", {}),
+        (b'{"a": [1', {}),
+        (b"\xff\xfe", {}),
+        (None, {}),
+    ],
+)
+def test_json_that_can_not_be_read_counts_as_none(tmp_path, content, found):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    assert json_if_there(tmp_path / "a.json") == found

@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from tiny import configure, on
 from wandb_offline import logged, offline_runs, table
 
-from activessf import classification, pipeline, preparation
+from activessf import classification, pipeline, preparation, selecting
 from activessf.data.images import read_image, write_png
 from activessf.errors import InputError
 from activessf.evaluation.leaks.findings import Findings, examine
@@ -117,8 +117,9 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_a_second_run_redoes_nothing(run, outputs, demo, monkeypatch):
     before = contents(outputs)
-    for stage in ("cut_cells", "find_regions", "select_regions", "assign_folds"):
+    for stage in ("cut_cells", "find_regions", "assign_folds"):
         monkeypatch.setattr(preparation, stage, None)  # would fail if called
+    monkeypatch.setattr(selecting, "select_regions", None)
     monkeypatch.setattr(pipeline, "pretrain", None)
     monkeypatch.setattr(classification, "finetune", None)
     again = pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=activessf", "fold=0"))
@@ -167,8 +168,8 @@ def test_alphas_that_keep_the_same_regions_share_their_pretraining(outputs, demo
             "selection.lower_quantile=1", "selection.upper_quantile=1",
         )
     )  # fmt: skip
-    assert first.prepared.selection.name != second.prepared.selection.name
-    assert first.prepared.pretraining_images() == second.prepared.pretraining_images()
+    assert first.selecting.selection.name != second.selecting.selection.name
+    assert first.selecting.pretraining_images() == second.selecting.pretraining_images()
     assert first.pretraining.name == second.pretraining.name
 
 
@@ -204,13 +205,13 @@ def test_newly_known_groups_of_slides_make_another_selection_and_run(outputs, de
     known, unknown = (pipeline.Pipeline(configure(outputs, *on(demo), "fold=0")) for _ in range(2))
     source = replace(unknown.prepared.source, slide_groups={"slides/unlabeled_0000.jpg": "patient"})
     known.prepared.source = source  # in place of the cached one
-    assert known.prepared.selection.name != unknown.prepared.selection.name
+    assert known.selecting.selection.name != unknown.selecting.selection.name
     assert known.run_name != unknown.run_name
 
 
 def test_layer_decay_and_accumulation_reach_the_training(outputs, demo):
     made = pipeline.Pipeline(configure(outputs, *on(demo), "ssl.layer_decay=0.5"))
-    images = made.prepared.pretraining_images()
+    images = made.selecting.pretraining_images()
     assert made.pretraining.inputs["method"]["layer_decay"] == 0.5
     method = made.method()
     ssl = made.config.ssl_method
@@ -808,7 +809,7 @@ def test_losses_and_samplers_change_the_runs_key_and_no_other(outputs, demo):
     ):  # fmt: skip
         made = pipeline.Pipeline(configure(outputs, *on(demo), "fold=0", *overrides))
         assert made.pretraining.name == usual.pretraining.name
-        assert made.prepared.selection.name == usual.prepared.selection.name
+        assert made.selecting.selection.name == usual.selecting.selection.name
         names.add(made.run_name)
     assert len(names) == 11
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from activessf.artifacts.leases import LEASE_SUFFIX, find, lease
 from activessf.artifacts.results import INPUTS_FILE, MADE_FILE, PARTIAL, lease_of, leftovers
+from activessf.manifests import json_if_there
 
 _RUN_FILE = "run.json"
 
@@ -89,7 +89,7 @@ def take_inventory(output_dir: Path) -> Inventory:
     for name, entry in entries.items():
         known_as.setdefault(entry.folder.name, set()).add(name)
     needs = {
-        name: (entry.needs | _named(_json(entry.folder / INPUTS_FILE), known_as)) & entries.keys()
+        name: (entry.needs | _named(json_if_there(entry.folder / INPUTS_FILE), known_as)) & entries.keys()
         for name, entry in entries.items()
     }
     roots, unnoted_before = _roots(output_dir, known_as)
@@ -156,7 +156,7 @@ def folder_size(folder: Path) -> int:
 
 
 def _entry(folder: Path) -> Entry:
-    made = _json(folder / MADE_FILE)
+    made = json_if_there(folder / MADE_FILE)
     seconds, used = made.get("seconds"), made.get("used")
     needs = frozenset(map(str, used)) if isinstance(used, list) else frozenset()
     return Entry(folder, folder_size(folder), seconds, folder.stat().st_mtime, needs)
@@ -167,7 +167,7 @@ def _roots(output_dir: Path, known_as: dict[str, set[str]]) -> tuple[dict[str, s
     roots: dict[str, set[str]] = {}
     unnoted_before = None
     for path in sorted(output_dir.glob(f"runs/*/*/{_RUN_FILE}")):
-        made, run = _json(path.parent / MADE_FILE), _json(path)
+        made, run = json_if_there(path.parent / MADE_FILE), json_if_there(path)
         used = set(map(str, made.get("used") or [])) | _named(run, known_as)
         roots[f"{path.parent.parent.name}/{path.parent.name}"] = used
         if "used" not in made:
@@ -176,7 +176,7 @@ def _roots(output_dir: Path, known_as: dict[str, set[str]]) -> tuple[dict[str, s
         for partial in parent.glob(f".*{PARTIAL}*"):
             folder = parent / partial.name[1:].partition(PARTIAL)[0]
             if partial not in leftovers(folder):
-                used = set(map(str, _json(partial / MADE_FILE).get("used") or []))
+                used = set(map(str, json_if_there(partial / MADE_FILE).get("used") or []))
                 roots[f"{parent.name}/{folder.name}, which is being made"] = used
     return roots, unnoted_before
 
@@ -203,11 +203,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _texts(inner)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}

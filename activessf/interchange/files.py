@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from activessf.errors import InputError
 from activessf.interchange.cells import image_path
@@ -27,6 +30,21 @@ def file_names(images: Collection[str], suffix: str) -> dict[str, str]:
     """
     stems = _own_stems(images)
     return {image: stems.get(image, image) + suffix for image in images}
+
+
+def rows_of_files(
+    cells: pd.DataFrame, images: Collection[str], suffix: str
+) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """What stands in the file of each image, to be written: image, path of the file, the image's cells if it has any.
+
+    Args:
+        cells: With a column `image`.
+        images: Paths, POSIX.
+        suffix: Of the files, with its dot.
+    """
+    rows: dict[Any, Any] = {image: part.to_dict("records") for image, part in cells.groupby("image", sort=False)}
+    for image, name in file_names(images, suffix).items():
+        yield image, name, rows.get(image, [])
 
 
 def files_of_images(folder: Path, images: Collection[str], suffix: str, but: Iterable[Path] = ()) -> dict[str, Path]:

@@ -21,7 +21,7 @@ from activessf.interchange.cells import (
     usable_text,
     whole,
 )
-from activessf.interchange.files import file_names, files_of_images
+from activessf.interchange.files import files_of_images, rows_of_files
 from activessf.interchange.reading import json_of, naming, objects
 from activessf.manifests import BOX, write_text
 
@@ -48,9 +48,7 @@ def write_geojson(cells: pd.DataFrame, images: Collection[str], folder: Path) ->
     """
     table = checked(cells, images)
     colours = {label: _COLOURS[n % len(_COLOURS)] for n, label in enumerate(sorted(set(table["label"])))}
-    parts = {image: part.to_dict("records") for image, part in table.groupby("image", sort=False)}
-    for image, name in file_names(images, _SUFFIX).items():
-        rows = parts.get(image, [])
+    for _, name, rows in rows_of_files(table, images, _SUFFIX):
         features = [_feature(number, row, colours[row["label"]]) for number, row in enumerate(rows)]
         content = {"type": "FeatureCollection", "features": features}
         write_text(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n", folder / name)

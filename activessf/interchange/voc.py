@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from activessf.interchange.cells import Malformed, Size, box, cell_table, checked, finite_text, usable_text, whole
-from activessf.interchange.files import file_names, files_of_images
+from activessf.interchange.files import files_of_images, rows_of_files
 from activessf.interchange.reading import naming, xml_of
 from activessf.manifests import write_text
 
@@ -33,11 +33,10 @@ def write_voc(cells: pd.DataFrame, sizes: Mapping[str, Size], folder: Path) -> N
         InputError: The cells can't be written.
     """
     table = checked(cells, sizes)
-    parts = {image: part.to_dict("records") for image, part in table.groupby("image", sort=False)}
-    for image, name in file_names(sizes, _SUFFIX).items():
+    for image, name, rows in rows_of_files(table, sizes, _SUFFIX):
         root = ElementTree.Element("annotation")
         _put(root, {"filename": Path(image).name, "size": _size(sizes[image]), "segmented": 0})
-        for row in parts.get(image, []):
+        for row in rows:
             _put(ElementTree.SubElement(root, "object"), _object(row))
         ElementTree.indent(root)
         text = ElementTree.tostring(root, encoding="unicode")

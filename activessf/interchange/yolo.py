@@ -12,7 +12,7 @@ import yaml
 
 from activessf.errors import InputError
 from activessf.interchange.cells import Malformed, Size, box, cell_table, checked, finite_text, shown, usable_text
-from activessf.interchange.files import file_names, files_of_images
+from activessf.interchange.files import files_of_images, rows_of_files
 from activessf.interchange.reading import naming, text_of
 from activessf.manifests import write_text
 
@@ -42,9 +42,8 @@ def write_yolo(cells: pd.DataFrame, sizes: Mapping[str, Size], folder: Path) -> 
         warnings.warn("YOLO files have no place for groups: patients are not kept together by them.", stacklevel=2)
     labels = sorted(set(table["label"]))
     numbers = {label: number for number, label in enumerate(labels)}
-    parts = {image: part.to_dict("records") for image, part in table.groupby("image", sort=False)}
-    for image, name in file_names(sizes, _SUFFIX).items():
-        lines = [_line(numbers[row["label"]], row, sizes[image]) for row in parts.get(image, [])]
+    for image, name, rows in rows_of_files(table, sizes, _SUFFIX):
+        lines = [_line(numbers[row["label"]], row, sizes[image]) for row in rows]
         write_text("".join(lines), folder / _LABELS / name)
     write_text("".join(f"{label}\n" for label in labels), folder / _CLASSES)
     names = {"names": dict(enumerate(labels))}

@@ -10,7 +10,7 @@ from activessf.backbones.convvit import ConvViT
 from activessf.errors import InputError
 from activessf.methods.decoder import PixelDecoder
 from activessf.methods.initialisation import initialise_linear_and_norm, initialise_patch_projection
-from activessf.methods.masking import Masking, gather, keep_smallest, num_kept, uniform_noise
+from activessf.methods.masking import Masking, gather, keep_smallest, some_kept, uniform_noise
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.pixels import hidden_error, target_pixels
 from activessf.methods.positions import sincos_positions
@@ -53,12 +53,7 @@ class ConvMAE(SelfSupervisedMethod):
         self.encoder: ConvViT = encoder
         self.mask_ratio = mask_ratio
         self.norm_pix_loss = norm_pix_loss
-        self.num_kept = num_kept(encoder.num_patches, mask_ratio)
-        if not 0 < self.num_kept < encoder.num_patches:
-            raise InputError(
-                f"ssl_method.mask_ratio={mask_ratio} keeps {self.num_kept} of {encoder.num_patches} patches; ConvMAE "
-                "needs some kept and some hidden."
-            )
+        self.num_kept = some_kept(encoder.num_patches, mask_ratio, "ConvMAE")
         first, second, last = encoder.embed_dims
         self.stage1_output_decode = nn.Conv2d(first, last, 4, stride=4)
         self.stage2_output_decode = nn.Conv2d(second, last, 2, stride=2)

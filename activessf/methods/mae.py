@@ -8,11 +8,10 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from activessf.errors import InputError
 from activessf.methods.decoder import PixelDecoder
 from activessf.methods.encoders import vision_transformer
 from activessf.methods.initialisation import initialise_linear_and_norm, initialise_patch_projection
-from activessf.methods.masking import Masking, gather, keep_smallest, num_kept, uniform_noise
+from activessf.methods.masking import Masking, gather, keep_smallest, some_kept, uniform_noise
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.pixels import hidden_error, target_pixels
 from activessf.methods.positions import sincos_positions
@@ -50,13 +49,7 @@ class MAE(SelfSupervisedMethod):
         self.mask_ratio = mask_ratio
         self.norm_pix_loss = norm_pix_loss
         self.patch_size: int = encoder.patch_embed.patch_size[0]
-        num_patches = encoder.patch_embed.num_patches
-        self.num_kept = num_kept(num_patches, mask_ratio)
-        if not 0 < self.num_kept < num_patches:
-            raise InputError(
-                f"ssl_method.mask_ratio={mask_ratio} keeps {self.num_kept} of {num_patches} patches; MAE needs some "
-                "kept and some hidden."
-            )
+        self.num_kept = some_kept(encoder.patch_embed.num_patches, mask_ratio, "MAE")
         self.decoder = decoder(
             encoder_dim=encoder.embed_dim,
             patch_size=self.patch_size,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from activessf.errors import InputError
 from activessf.methods.distributed import drawn
 
 
@@ -49,3 +50,23 @@ def gather(tokens: Tensor, kept: Tensor) -> Tensor:
 def num_kept(num_patches: int, mask_ratio: float) -> int:
     """How many patches stay, rounded down from the floating-point product as published (0.8 of 10 leaves 1)."""
     return int(num_patches * (1 - mask_ratio))
+
+
+def some_kept(num_patches: int, mask_ratio: float, method: str) -> int:
+    """See `num_kept`: for a method that needs some patches kept and some hidden.
+
+    Args:
+        num_patches: Patches of an image.
+        mask_ratio: Share that is hidden.
+        method: The method's name, for the message.
+
+    Raises:
+        InputError: None would stay, or none be hidden.
+    """
+    kept = num_kept(num_patches, mask_ratio)
+    if not 0 < kept < num_patches:
+        raise InputError(
+            f"ssl_method.mask_ratio={mask_ratio} keeps {kept} of {num_patches} patches; {method} needs some kept and "
+            "some hidden."
+        )
+    return kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 
 from activessf.artifacts import INPUTS_FILE, fingerprint
 from activessf.artifacts.results import MADE_FILE
+from activessf.manifests import json_if_there
 from activessf.training.timing import TIMING_FILE
 
 # What the time of a step does not depend on.
@@ -86,7 +86,7 @@ class Measured:
 
     @cached_property
     def _stages(self) -> list[tuple[str, str, float]]:
-        made = ((path.parent, _read(path)) for path in sorted(self._output_dir.glob(f"stages/*/*/{MADE_FILE}")))
+        made = ((path.parent, json_if_there(path)) for path in sorted(self._output_dir.glob(f"stages/*/*/{MADE_FILE}")))
         return [
             (folder.parent.name, folder.name.rpartition("-")[0], float(said["seconds"]))
             for folder, said in made
@@ -104,7 +104,11 @@ class Measured:
     def _of(self, pattern: str, kind_of: Callable[[Mapping[str, Any]], str]) -> Iterator[tuple[str, TrainingTime]]:
         for path in sorted(self._output_dir.glob(f"{pattern}/{TIMING_FILE}")):
             folder = path.parents[1]
-            timing, made, inputs = _read(path), _read(folder / MADE_FILE), _read(folder / INPUTS_FILE)
+            timing, made, inputs = (
+                json_if_there(path),
+                json_if_there(folder / MADE_FILE),
+                json_if_there(folder / INPUTS_FILE),
+            )
             try:
                 steps = int(timing["steps"])
                 if steps < 1:
@@ -114,11 +118,3 @@ class Measured:
                 yield kind_of(inputs), TrainingTime(per_step, others, str(timing["device"]))
             except (KeyError, TypeError, ValueError):
                 continue  # of an earlier version
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
