@@ -9,6 +9,7 @@ import copy
 import logging
 import os
 import time
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from activessf.selection.audit.page import PAGE as AUDIT_PAGE
 from activessf.selection.stage import selected_crops
 from activessf.training.loggers import kept_id
 from activessf.training.pretraining import SUMMARY_FILE, Watched, pretrain
+from activessf.training.resuming import Checkpoints
 from activessf.training.running import Runner
 from activessf.training.timing import TIMING_FILE
 from activessf.training.watching.feature_probe import LabeledCells
@@ -123,7 +125,7 @@ def train(config: DictConfig) -> Path:
 
         return dry_run.plan(pipeline)
     with meeting():
-        folder = pipeline.run.obtain_together()
+        folder = pipeline.obtain_run()
         if not waits():
             pipeline.log_folds()
     metrics = read_json(folder / METRICS_FILE)
@@ -282,15 +284,22 @@ class Pipeline:
         folder = self.prepared.output_dir / "runs" / self.run_name / f"fold_{self.fold}"
         return Artifact(folder, {**self.run_inputs, "fold": self.fold}, self._run)
 
+    def obtain_run(self) -> Path:
+        """The run folder of this fold, made by all processes together if it is not there."""
+        return _obtained(self.run, self._checkpoints)
+
+    def _obtain_pretraining(self) -> Path:
+        return _obtained(self.pretraining, training_checkpoints(self.prepared.output_dir, self.pretraining.name))
+
     def _run(self, folder: Path) -> None:
         started, clock = now(), time.monotonic()
         self.check_networks()
         if not waits():
             self.prepared.warn_of_duplicates()
         try:
-            pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain_together()
+            pretrained = None if self.config.ssl_method.method is None else self._obtain_pretraining()
             base = self.finetuned
-            finetuned = None if base is None else base.run.obtain_together()
+            finetuned = None if base is None else base.obtain_run()
             before = time.monotonic() - clock
             told = self.classification.run(pretrained, finetuned, folder, self._runner, self.run_name)
             if waits():
@@ -304,7 +313,6 @@ class Pipeline:
             wandb.finish(exit_code=1)
             raise
         wandb.finish()  # one W&B run a job, also where a sweep runs many in one process
-        self._id_file.unlink(missing_ok=True)
         seconds = {"before_finetuning": before, "finetuning": time.monotonic() - clock - before}
         write_json(self._record(pretrained, folder, started, seconds, told), folder / "run.json")
         write_text(rerunnable(self.config), folder / "config.yaml")
@@ -357,7 +365,11 @@ class Pipeline:
     @property
     def _id_file(self) -> Path:
         # Of the W&B run, for as long as this fold has no result: an attempt that was stopped goes on in it.
-        return self.prepared.output_dir / "checkpoints" / f"{self.run_name}-fold_{self.fold}.wandb_id"
+        return self._checkpoints.folder / "wandb_id"
+
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return training_checkpoints(self.prepared.output_dir, f"{self.run_name}-fold_{self.fold}")
 
     def _write_evidence(self, pretrained: bool, folder: Path) -> None:
         selecting, prepared = self.selecting, self.prepared
@@ -471,6 +483,15 @@ class Pipeline:
             group=self.run_name, directory=self.prepared.output_dir, **described
         )
         return loggers
+
+
+def _obtained(trained: Artifact, checkpoints: Checkpoints) -> Path:
+    """What a training gives. Only where that is published, its checkpoints go: also those that a kill has left."""
+    folder = trained.obtain_together()
+    if not waits():
+        with suppress(OSError):  # results may be shared read-only
+            checkpoints.clear()
+    return folder
 
 
 def _by_content(node: DictConfig, key: str, *left_out: str) -> dict[str, Any]:

@@ -3,12 +3,13 @@
     python experiments/kill_train.py --kills 50
 
 `train.py ssl=mae selection=activessf fold=0..4 -m recipe=quick` on made-up slides, with few steps and a checkpoint
-after each, is killed (SIGKILL) at moments drawn at random: a third whenever, a third while a checkpoint is written, a
-third while a result is being filled or published. It is the whole group of processes that is killed, or one of them
-alone (the parent, a loader's worker), by turns. The same command is given each time, until it ends by itself; where a
-sweep ends before all kills are used up, another one is begun in an empty folder. Then every predictions.csv,
-metrics.json, encoder.safetensors and selection.csv must equal, byte by byte, those of an undisturbed sweep, and no
-process and no unfinished folder may be left. The exit status is 1 if anything is wrong.
+after each, is killed (SIGKILL): a third of the times at any moment, a third while a checkpoint is being written, a
+third while a result is being published, of these the n-th, n drawn at random. What is killed is the whole group of
+processes, the parent alone, or, at any moment, a child alone (a loader's worker). The same command is given again,
+until it ends by itself; where a sweep ends before all kills are used up, another one is begun in an empty folder. Then
+every predictions.csv, metrics.json and table of stages, and all weights, must equal, byte by byte, those of an
+undisturbed sweep; no process may be left, nor anything unfinished below stages, runs and checkpoints. (What libraries
+leave in the system's temporary folder is not looked at.) The exit status is 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -16,25 +17,39 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from kill_moments import MOMENTS, come
 from killing import members, outliving, started
 from tqdm import tqdm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MOMENTS = ("any", "checkpoint", "result")
-_RESULTS = ("runs/*/fold_*/predictions.csv", "runs/*/fold_*/metrics.json", "stages/*/*/encoder.safetensors")
-_TABLES = ("stages/selection/*/selection.csv", "stages/folds/*/folds.csv")
+WAYS = {"any": ("group", "parent", "child"), "checkpoint": ("parent", "group"), "publishing": ("group", "parent")}
+_RESULTS = ("runs/*/fold_*/*.csv", "runs/*/fold_*/metrics.json", "runs/*/fold_*/*.safetensors")
+_STAGES = ("stages/*/*/*.csv", "stages/*/*/*.safetensors")
 _KILLS_A_SWEEP = 25
+_CONSOLE = "console.txt"
 _SECONDS = 1800  # a sweep that takes longer waits for something that does not come
+
+
+class Process(Protocol):
+    """A sweep that was started, in a session of its own, whose number is that of the process."""
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+
+    def poll(self) -> int | None:
+        """The exit status; None while it runs."""
 
 
 @dataclass
@@ -62,26 +77,24 @@ class Sweep:
     """The command that is killed.
 
     Attributes:
-        settings: Of train.py, without the output folder.
+        start: Gives the command, for an output folder.
         expected: `results` of an undisturbed sweep.
         seconds: What that took.
     """
 
-    settings: Sequence[str]
+    start: Callable[[Path], Process]
     expected: dict[str, bytes]
     seconds: float
 
     def run(self, output: Path, most_kills: int, rng: np.random.Generator, tally: Tally) -> None:
         """Give the command until it ends by itself, killed at most `most_kills` times; then look at what is there."""
         first = tally.num_kills
-        while tally.num_kills - first < most_kills and self._killed(output, rng, tally):
+        while tally.num_kills - first < most_kills and self._killed(output, rng, tally) and not tally.findings:
             pass
         kills = tally.num_kills - first
-        status, console = completed(self.settings, output)
+        status = ended(self.start(output), _SECONDS)
         if status != 0:
-            tally.findings.append(
-                f"{output.name}: after {kills} kills the command ends with {status}: {console[-400:]}"
-            )
+            tally.findings.append(f"{output.name}: after {kills} kills the command ends with {status}: {said(output)}")
             return
         tally.sweeps += 1
         found = results(output)
@@ -94,93 +107,72 @@ class Sweep:
             tally.findings.append(f"{output.name}: after {kills} kills there is left {left[:5]}")
 
     def _killed(self, output: Path, rng: np.random.Generator, tally: Tally) -> bool:
-        """Start the sweep and kill it at a random moment; False if it had ended before."""
-        kind = MOMENTS[tally.num_kills % len(MOMENTS)]
-        due = moment(kind, output, rng, self.seconds)
-        process = started(command(self.settings, output), output / "temporary")
-        while process.poll() is None and not due():
-            time.sleep(0.001)
-        if process.poll() is not None:
-            process.communicate()
+        """Start the sweep and kill it at a random moment; False if it has ended before."""
+        moment = MOMENTS[tally.num_kills % len(MOMENTS)]
+        way = WAYS[moment][tally.num_kills // len(MOMENTS) % len(WAYS[moment])]
+        process = self.start(output)
+        if not come(moment, output, process, way == "child", self.seconds, rng):
             return False
-        way = kill(process.pid, ("group", "one")[tally.num_kills % 2], rng)
-        tally.kills[way, kind] += 1
-        try:
-            process.communicate(timeout=60)  # who has lost a worker ends by itself
-        except subprocess.TimeoutExpired:
-            tally.findings.append(f"{output.name}: the sweep neither goes on nor ends after a kill of {way} ({kind})")
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        tally.kills[way, moment] += 1
+        kill(process.pid, way, rng)
+        # Who has lost a worker ends by itself, after the other folds; a group is gone at once.
+        status = ended(process, 3 * self.seconds + 60 if way == "child" else 60)
+        if way == "child" and status not in (0, 1):
+            tally.findings.append(
+                f"{output.name}: when a child was killed the sweep ends with {status}: {said(output)}"
+            )
         if orphans := outliving(process.pid, 20):
-            tally.findings.append(f"{output.name}: processes outlive a kill of {way} ({kind}): {orphans}")
+            tally.findings.append(f"{output.name}: processes outlive a kill of {way} ({moment}): {orphans}")
             os.killpg(process.pid, signal.SIGKILL)
         return True
 
 
-def kill(session: int, way: str, rng: np.random.Generator) -> str:
-    """Kill a group of processes or one of them; says which it was: group, parent or child."""
+def kill(session: int, way: str, rng: np.random.Generator) -> None:
+    """Kill a `group` of processes, its `parent` or a `child`; the others go on, if they had been stopped."""
     if way == "group":
         os.killpg(session, signal.SIGKILL)
-        return "group"
-    chosen = int(rng.choice(sorted(members(session)) or [session]))
-    os.kill(chosen, signal.SIGKILL)
-    if chosen == session:
-        return "parent"
-    time.sleep(5)
-    if members(session):  # a child that nobody missed, such as a helper of multiprocessing
-        os.killpg(session, signal.SIGKILL)
-        return "child, then group"
-    return "child"
+        return
+    children = [pid for pid in members(session) if pid != session]
+    chosen = session if way == "parent" or not children else int(rng.choice(children))
+    with suppress(ProcessLookupError):  # a worker may have come to its end
+        os.kill(chosen, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(session, signal.SIGCONT)
 
 
-def moment(kind: str, output: Path, rng: np.random.Generator, seconds: float) -> Callable[[], bool]:
-    """Tells when to kill.
-
-    Args:
-        kind: One of `MOMENTS`.
-        output: The sweep's folder.
-        rng: Draws the moment.
-        seconds: What an undisturbed sweep takes.
-    """
-    latest = time.monotonic() + rng.uniform(3, max(4, seconds / 3))
-    if kind == "any":
-        return lambda: time.monotonic() >= latest
-    pattern = "checkpoints/*/.*" if kind == "checkpoint" else "*/*/.*.partial-*/*"
-    times = int(rng.integers(1, 30))  # not always the first one
-    seen: set[str] = set()
-
-    def due() -> bool:
-        seen.update(str(path) for path in output.glob(pattern))
-        return len(seen) >= times or time.monotonic() >= latest + seconds / 3
-
-    return due
-
-
-def command(settings: Sequence[str], output: Path) -> list[str]:
-    """The command that a user gives."""
-    return [sys.executable, str(REPOSITORY / "train.py"), *settings, f"paths.output_dir={output}", "-m"]
-
-
-def completed(settings: Sequence[str], output: Path) -> tuple[int, str]:
-    """Exit status and console of the command, left in peace."""
-    process = started(command(settings, output), output / "temporary")
-    try:
-        console = process.communicate(timeout=_SECONDS)[0].decode(errors="replace")
-    except subprocess.TimeoutExpired:
+def ended(process: Process, seconds: float) -> int | None:
+    """Exit status of a sweep that is left in peace; None, and it is killed, if it doesn't end in that time."""
+    deadline = time.monotonic() + seconds
+    while (status := process.poll()) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if status is None:
         os.killpg(process.pid, signal.SIGKILL)
-        return -1, f"does not end in {_SECONDS} s"
-    return process.returncode, console
+    return status
+
+
+def command(settings: Sequence[str], output: Path) -> Process:
+    """Give the command that a user gives."""
+    temporary = output / "temporary"
+    temporary.mkdir(parents=True, exist_ok=True)
+    arguments = [sys.executable, str(REPOSITORY / "train.py"), *settings, f"paths.output_dir={output}", "-m"]
+    with (temporary / _CONSOLE).open("wb") as console:
+        return started(arguments, temporary, console=console)
+
+
+def said(output: Path) -> str:
+    """The end of what the latest command has printed."""
+    return (output / "temporary" / _CONSOLE).read_text(encoding="utf-8", errors="replace")[-600:]
 
 
 def results(output: Path) -> dict[str, bytes]:
     """The files that must not differ, by path."""
-    found = [path for pattern in (*_RESULTS, *_TABLES) for path in output.glob(pattern)]
+    found = [path for pattern in (*_RESULTS, *_STAGES) for path in output.glob(pattern)]
     return {path.relative_to(output).as_posix(): path.read_bytes() for path in found}
 
 
 def unfinished(output: Path) -> list[str]:
-    """Folders that were being filled, temporary files and checkpoints that nobody needs any more."""
-    left = [path for pattern in ("*/*/.*", "checkpoints/*/*") for path in output.glob(pattern)]
+    """Folders that were being filled, leases, temporary files, and checkpoints that nobody needs any more."""
+    left = [path for pattern in ("stages/**/.*", "runs/**/.*", "checkpoints/**/*") for path in output.glob(pattern)]
     return sorted(path.relative_to(output).as_posix() for path in left)
 
 
@@ -192,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=30, help="of pretraining and fine-tuning (default %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="loader processes (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
+    parser.add_argument("--output", type=Path, help="an empty folder to keep all outputs in (default: none are kept)")
     parser.add_argument("--settings", nargs="*", default=[], help="more settings of train.py")
     options = parser.parse_args(arguments)
     settings = [
@@ -200,24 +193,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *("recipe.pretraining.warmup_steps=2", "recipe.finetuning.warmup_steps=2", "checkpoint_minutes=0"),
         *(f"num_workers={options.workers}", "logger=csv", *options.settings),
     ]
-    with tempfile.TemporaryDirectory() as temporary:
-        begun = time.monotonic()
-        status, console = completed(settings, Path(temporary) / "undisturbed")
-        if status != 0:
-            print(console)
-            return 1
-        expected, seconds = results(Path(temporary) / "undisturbed"), time.monotonic() - begun
-        print(f"undisturbed: {seconds:.0f} s, {len(expected)} files to compare")
-        tally = kill_all(Sweep(settings, expected, seconds), Path(temporary), options.kills, options.seed)
+    with tempfile.TemporaryDirectory() if options.output is None else nullcontext(options.output) as folder:
+        tally = chaos(lambda output: command(settings, output), Path(folder).absolute(), options.kills, options.seed)
     report(tally)
     return 1 if tally.findings else 0
 
 
-def kill_all(sweep: Sweep, folder: Path, kills: int, seed: int) -> Tally:
-    """Sweeps, each in a new folder, until there are so many kills."""
-    tally, rng = Tally(), np.random.default_rng(seed)
+def chaos(start: Callable[[Path], Process], folder: Path, kills: int, seed: int) -> Tally:
+    """An undisturbed sweep, then killed ones, each in a new folder, until there are so many kills or a finding.
+
+    Args:
+        start: Gives the command, for an output folder.
+        folder: Where the outputs are.
+        kills: How many.
+        seed: Of the moments.
+    """
+    tally, rng, begun = Tally(), np.random.default_rng(seed), time.monotonic()
+    undisturbed = folder / "undisturbed"
+    if status := ended(start(undisturbed), _SECONDS):
+        tally.findings.append(f"undisturbed, the command ends with {status}: {said(undisturbed)}")
+        return tally
+    sweep = Sweep(start, results(undisturbed), time.monotonic() - begun)
+    print(f"undisturbed: {sweep.seconds:.0f} s, {len(sweep.expected)} files to compare")
+    number = 0
     with tqdm(total=kills, desc="Kills", unit="kill") as bar:
-        number = 0
         while tally.num_kills < kills and not tally.findings:
             sweep.run(folder / f"killed-{number}", min(_KILLS_A_SWEEP, kills - tally.num_kills), rng, tally)
             bar.update(tally.num_kills - bar.n)
@@ -230,7 +229,7 @@ def report(tally: Tally) -> None:
     print(f"{tally.num_kills} kills, {tally.sweeps} sweeps that then ended\n\n| killed | {' | '.join(MOMENTS)} |")
     print(f"|---|{'---|' * len(MOMENTS)}")
     for way in sorted({way for way, _ in tally.kills}):
-        print(f"| {way} | {' | '.join(str(tally.kills[way, kind]) for kind in MOMENTS)} |")
+        print(f"| {way} | {' | '.join(str(tally.kills[way, moment]) for moment in MOMENTS)} |")
     print(f"\nfindings: {len(tally.findings)}")
     for finding in tally.findings:
         print(f"  {finding}")

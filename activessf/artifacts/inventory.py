@@ -139,7 +139,7 @@ def abandoned(output_dir: Path, older_than: float) -> list[Path]:
             if partial in leftovers(folder) or (find(lease_of(folder)) is None and partial.stat().st_mtime <= limit):
                 found.append(partial)
         found += [path for path in parent.glob(".*.lock") if path.stat().st_size == 0]
-        for path in parent.glob(f".*{LEASE_SUFFIX}"):
+        for path in parent.glob(f".*{LEASE_SUFFIX}*"):  # also one that was being broken
             held = find(path)
             if held is not None and held.owner is not None and held.owner.is_dead:
                 found.append(path)

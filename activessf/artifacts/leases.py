@@ -91,6 +91,13 @@ def lease(
             path.unlink(missing_ok=True)
 
 
+def clear_dead(path: Path) -> None:
+    """Remove the lease of a holder that was killed when its work was done: nobody will ask for it again."""
+    held = find(path)
+    if held is not None and held.owner is not None and held.owner.is_dead:
+        _break(path, held)
+
+
 def _wait(path: Path, owner: Owner, waiting: Callable[[Held], None], silent: float) -> None:
     told, touched, silence, looked = False, None, 0.0, time.monotonic()
     while not _take(path, owner):

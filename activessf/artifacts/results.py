@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from activessf.artifacts.fingerprints import fingerprint, readable
-from activessf.artifacts.leases import LEASE_SUFFIX, Held, lease
+from activessf.artifacts.leases import LEASE_SUFFIX, Held, clear_dead, lease
 from activessf.jobs.progress import doing
 from activessf.launching.meeting import agreed, wait_until, waits
 from activessf.manifests import write_json
@@ -105,6 +105,7 @@ class Artifact:
         _tell_reuse(self.folder)
         with suppress(OSError):  # results may be shared read-only
             os.utime(self.folder)  # last use: what was used lately is not pruned
+            clear_dead(lease_of(self.folder))
         return self.folder
 
     def _made(self, needed: Callable[[], bool]) -> Path:

@@ -42,7 +42,7 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The newest checkpoint that can be read; None where there is none. Of a damaged one a warning tells."""
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}"), reverse=True):
+        for path in reversed(self._saved(_SUFFIX)):
             try:
                 torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # torch raises a zoo of types for a damaged file
@@ -75,11 +75,11 @@ class Checkpoints:
         """What had been logged when a checkpoint was saved; but for its last row, if the training ended at once."""
         if resumed is None:
             return pd.DataFrame()
-        before = sorted(path for path in self.folder.glob(f"*{_HISTORY}") if path.stem <= resumed.stem)
+        before = [path for path in self._saved(_HISTORY) if path.stem <= resumed.stem]
         return pd.read_csv(before[-1]) if before else pd.DataFrame()
 
     def clear(self) -> None:
-        """Remove them, once the training has ended."""
+        """Remove them, once nobody needs them any more: what the training gave is published."""
         for path in self.folder.glob("*"):
             path.unlink(missing_ok=True)
         if self.folder.is_dir():
@@ -88,8 +88,12 @@ class Checkpoints:
     def _path(self, step: int, suffix: str) -> Path:
         return self.folder / f"{step:010d}{suffix}"
 
+    def _saved(self, suffix: str) -> list[Path]:
+        """Whole files, oldest first; what a process was writing when it was killed begins with a dot."""
+        return sorted(self.folder.glob(f"[0-9]*{suffix}"))
+
     def _remove_old(self, suffix: str) -> None:
-        for old in sorted(self.folder.glob(f"*{suffix}"))[:-_KEPT]:
+        for old in (*self._saved(suffix)[:-_KEPT], *self.folder.glob(f".*{suffix}")):
             old.unlink(missing_ok=True)
 
 

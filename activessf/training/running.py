@@ -155,7 +155,7 @@ class Runner:
             total_steps: Optimiser steps.
             directory: An existing folder.
             description: Stands before the progress bar.
-            checkpoints: Where this training's are; they are gone when it has ended.
+            checkpoints: Where this training's are. They stay: whoever publishes what it gave clears them.
             callbacks: Who watches, besides the progress bar and a guard against losses that are no numbers.
 
         Returns:
@@ -199,8 +199,6 @@ class Runner:
         log.info("%s: %s.", description, clock.timing)
         device = device_name(trainer.strategy.root_device, trainer.world_size)
         write_json({"device": device, **asdict(clock.timing)}, directory / TIMING_FILE)
-        if not waits():
-            checkpoints.clear()
         return time.monotonic() - started
 
     def _newest(self, checkpoints: Checkpoints) -> Path | None:

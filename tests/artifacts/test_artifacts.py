@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable, results
+from activessf.artifacts.leases import lease
+from activessf.artifacts.results import lease_of
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -161,3 +163,31 @@ def test_what_another_machine_has_begun_is_left_alone(tmp_path):
     theirs.mkdir(parents=True)
     wanted.obtain()
     assert theirs.is_dir()
+
+
+_KILLED_WHEN_PUBLISHED = """
+import os, signal, sys
+from pathlib import Path
+from activessf.artifacts import artifact
+publish = os.rename
+def publish_and_die(*paths):
+    publish(*paths)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.rename = publish_and_die
+artifact(Path(sys.argv[1]), "stage", "label", {"a": 1}, lambda folder: None).obtain()
+"""
+
+
+def test_the_lease_of_a_process_that_was_killed_when_it_had_published_goes_with_the_next_use(tmp_path):
+    subprocess.run([sys.executable, "-c", _KILLED_WHEN_PUBLISHED, str(tmp_path)], check=False)
+    wanted = artifact(tmp_path, "stage", "label", {"a": 1}, lambda folder: None)
+    assert sorted(path.name for path in (tmp_path / "stage").iterdir()) == [f".{wanted.name}.lease", wanted.name]
+    wanted.obtain()
+    assert [path.name for path in (tmp_path / "stage").iterdir()] == [wanted.name]
+
+
+def test_the_lease_of_a_living_process_stays_when_its_result_is_used(tmp_path):
+    wanted = artifact(tmp_path, "stage", "label", {"a": 1}, lambda folder: None)
+    with lease(lease_of(wanted.obtain()), print):
+        wanted.obtain()
+        assert lease_of(wanted.folder).exists()

@@ -179,3 +179,39 @@ def test_a_loader_goes_on_in_the_epoch_that_was_begun(images) -> None:
         found = [batch[0] for batch in rest]
         assert len(found) == len(expected) and all(map(torch.equal, found, expected))
     assert len(rest) == 2  # of a whole epoch
+
+
+def killed_while_writing(folder: Path, name: str, content: bytes) -> None:
+    """What `replacing` leaves of a file when its process is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    (folder / f".{path.stem}.k1ll3d{path.suffix}").write_bytes(content)
+
+
+@pytest.mark.filterwarnings("error:.*is damaged")
+def test_a_checkpoint_that_was_being_written_counts_for_nothing_and_goes(images, tmp_path) -> None:
+    expected, logged = train(masked, images, tmp_path / "whole")
+    whole = sorted((tmp_path / "whole" / "checkpoints").glob("*.ckpt"))[-1].read_bytes()
+    for number, content in enumerate((b"", whole[:1000], whole)):  # also one that only had to be renamed
+        checkpoints = tmp_path / str(number) / "checkpoints"
+        killed_while_writing(checkpoints, "0000000001.ckpt", content)
+        assert Checkpoints(checkpoints).newest() is None
+        with pytest.raises(Stopped):
+            train(masked, images, tmp_path / str(number), 3)
+        assert not list(checkpoints.glob(".*"))
+        killed_while_writing(checkpoints, "0000000004.ckpt", content)
+        found, history = train(masked, images, tmp_path / str(number))
+        assert same(found, expected) and len(history) == len(logged)
+        Checkpoints(checkpoints).clear()
+        assert not checkpoints.exists()
+
+
+def test_a_history_that_was_being_written_counts_for_nothing(images, tmp_path) -> None:
+    with pytest.raises(Stopped):
+        train(masked, images, tmp_path, 1, at_once=True)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    killed_while_writing(checkpoints.folder, "0000000001.csv", b"")
+    resumed = checkpoints.newest()
+    assert resumed is not None and checkpoints.history(resumed).empty
+    train(masked, images, tmp_path)
+    assert not list(checkpoints.folder.glob(".*"))
