@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOMENTS = ("any", "checkpoint", "publishing")
 _OFTEN = 6  # the latest of such moments that is waited for
-_SECONDS_BETWEEN_LOOKS = 0.0005
+_SECONDS_BETWEEN_LOOKS = 0.002
 
 
 def come(

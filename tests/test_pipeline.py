@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from activessf.evaluation.leaks.refusing import TablesRefused
 from activessf.evaluation.report import write_report
 from activessf.evaluation.runs import collect_runs
 from activessf.selection.run_networks import FinetunedNetwork
+from activessf.training import pretraining
 from activessf.training.resuming import SaveCheckpoints
 from activessf.trainings import make_optimization
 
@@ -699,6 +701,27 @@ def test_a_run_that_was_stopped_in_the_middle_of_a_training_ends_as_if_it_had_no
     again = pipeline.train(config)
     assert (again / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
     assert len(pd.read_csv(again / "history" / "metrics.csv")) == len(pd.read_csv(run / "history" / "metrics.csv"))
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_training_whose_result_was_not_published_is_not_done_again(run, demo, tmp_path, monkeypatch):
+    config = configure(tmp_path, *on(demo), "ssl=mae", "selection=activessf", "fold=0", "checkpoint_minutes=0")
+    begin, steps = SaveCheckpoints.on_train_batch_start, []
+
+    def counted(self, *batch):
+        steps[-1] += 1
+        begin(self, *batch)
+
+    monkeypatch.setattr(SaveCheckpoints, "on_train_batch_start", counted)
+    for module, name in ((pretraining, "save_file"), (pipeline, "fold_metrics")):
+        steps.append(0)
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no space left"):
+            patch.setattr(module, name, Mock(side_effect=RuntimeError("no space left")))
+            pipeline.train(config)
+    steps.append(0)
+    again = pipeline.train(config)
+    assert steps == [3, 1 + 3, 1]  # the last of three steps has no checkpoint
+    assert (again / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
