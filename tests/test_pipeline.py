@@ -299,14 +299,17 @@ def test_a_supervised_run_does_not_depend_on_the_selection(outputs, demo):
 
 
 def test_the_report_gathers_the_runs(run, outputs, tmp_path, demo):
-    pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=none", "fold=0"))
-    write_report(outputs / "runs", tmp_path / "report")
+    other = pipeline.train(configure(outputs, *on(demo), "ssl=mae", "selection=none", "fold=0"))
+    for made in (run, other):  # not all that other tests have made: each takes its time to be drawn
+        shutil.copytree(made, tmp_path / "runs" / made.parent.name / made.name)
+    (tmp_path / "stages").symlink_to(outputs / "stages")
+    write_report(tmp_path / "runs", tmp_path / "report")
     (page,) = (tmp_path / "report").glob("*/index.html")
     text = page.read_text()
     assert "activessf" in text and "HL-MK" in text
     assert "are not on this disk" not in text and '"pictures": [],' not in text
     (overall,) = (tmp_path / "report").rglob("overall.csv")
-    assert len(pd.read_csv(overall)) >= 2
+    assert len(pd.read_csv(overall)) == 2
 
 
 # Leaks, and what is kept to find them.

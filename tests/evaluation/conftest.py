@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from activessf.evaluation import report
+
 COUNTS = {
     "P-MK": 24, "IMK": 38, "CA-MK": 12, "G-MK": 150, "PP-MK": 60, "NN-MK": 70,
     "N-MK": 40, "S-MK": 48, "MMK": 36, "MR-MK": 30, "HL-MK": 14,
@@ -48,6 +50,12 @@ def made_up_predictions(
         }
     )
     return pd.concat([cells, pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])], axis=1)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, whose drawing takes most of the time, where nothing is said of figures."""
+    monkeypatch.setattr(report, "section_figures", lambda section, folder: [])
 
 
 @pytest.fixture

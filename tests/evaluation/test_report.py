@@ -104,6 +104,7 @@ def test_names_can_not_put_markup_into_the_page(write_run: WriteRun, tmp_path: P
     assert (tmp_path / "report" / "_b_-quick-seed0" / "overall.csv").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_unfinished_folds_do_not_stop_the_report(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("mae-1", folds=[0], unfinished=[1], counts=SMALL, rare=[], common=[])
     write_run("mae-2", "mae", "crf", folds=[], unfinished=[0], counts=SMALL)
@@ -113,6 +114,7 @@ def test_unfinished_folds_do_not_stop_the_report(write_run: WriteRun, tmp_path: 
     assert "no fold is finished yet" in (tmp_path / "report/index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_seed_is_another_section(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("mae-1", folds=[0], counts=SMALL, rare=[], common=[])
     write_run("mae-0", "mae", "none", folds=[0], counts=SMALL, rare=[], common=[], seed=7)
@@ -123,6 +125,7 @@ def test_another_seed_is_another_section(write_run: WriteRun, tmp_path: Path) ->
     assert pd.read_csv(tmp_path / "report/demo-quick-seed0/comparisons.csv").empty
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_data_and_recipe_choose_runs(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("mae-1", folds=[0], counts=SMALL, rare=[], common=[])
     write_run("mae-2", folds=[0], counts=SMALL, rare=[], common=[], choices={"data": "bccd", "recipe": "small"})
@@ -182,6 +185,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(option in text for option in ("--runs", "--output", "--data", "--recipe", "--resamples", "--allow"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_number_of_resamples_is_an_option_and_checked(
     write_run: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +199,7 @@ def test_the_number_of_resamples_is_an_option_and_checked(
     assert stop.value.code == 2 and "needs a whole number from 1, got '0'" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_old_metrics_files_do_not_matter(write_run: WriteRun, tmp_path: Path) -> None:
     write_pair(write_run)
     for folder in (tmp_path / "runs").glob("*/fold_*"):
@@ -244,6 +249,7 @@ def test_a_leak_takes_the_tables_of_its_section_and_leaves_the_others(
     assert "--allow pool" in page and "bccd, recipe quick, seed 0" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_an_earlier_report_wrote_and_this_one_does_not_is_gone(write_run: WriteRun, tmp_path: Path) -> None:
     write_pair(write_run)
     section = tmp_path / "report" / "demo-quick-seed0"
@@ -256,6 +262,7 @@ def test_what_an_earlier_report_wrote_and_this_one_does_not_is_gone(write_run: W
     assert all((section / name).read_text() == "earlier" for name in ("notes.md", "ablation_of_mine.csv"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_leak_that_is_allowed_by_name_stands_below_every_table(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("mae-1", folds=range(3), num_folds=3, rare=[], common=[], predictions=one_patient, scope="all")
     assert run_report(tmp_path, "--allow", "pool") == 3

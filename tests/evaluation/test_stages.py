@@ -89,6 +89,7 @@ def test_links_are_relative_escaped_and_lead_to_their_file(tmp_path: Path) -> No
     assert (page.parent / unquote(link)).resolve() == target.resolve()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_links_the_audit_of_each_fold_and_the_regions(run: Path, tmp_path: Path) -> None:
     for fold in range(3):
         details = json.loads((run / f"fold_{fold}" / "run.json").read_text())

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from activessf.evaluation.report import write_report
 from activessf.evaluation.unfinished import unfinished_folds
 
@@ -10,6 +12,7 @@ WriteRun = Callable[..., Path]
 SMALL = {"a": 12, "b": 9, "c": 4}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_running_stopped_and_failed_folds_are_told_apart_and_finished_ones_left_out(
     write_run: WriteRun, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def test_each_picture_is_in_the_page_once_and_the_page_no_larger_than_stated(
     assert "7 of the 25 cells that can be opened have a picture" in page.read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_with_a_limit_the_surest_mistakes_keep_their_pictures(
     write_run: Write, write_crops: Write, tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_with_a_limit_the_surest_mistakes_keep_their_pictures(
     assert len(first) == 3 and {place for place, cell in enumerate(data["cells"]) if cell[5] >= 0} == first
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_crops_on_this_disk_the_page_says_so(write_run: Write, tmp_path: Path) -> None:
     write_run("mae-0", folds=[0], counts=SMALL, num_folds=3, rare=[], common=[])
     page = written(tmp_path)
@@ -91,6 +93,7 @@ def test_without_crops_on_this_disk_the_page_says_so(write_run: Write, tmp_path:
     assert data["pictures"] == [] and {cell[5] for cell in data["cells"]} == {-1}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_some_missing_crops_are_counted(write_run: Write, write_crops: Write, tmp_path: Path) -> None:
     write_run("mae-0", folds=range(3), counts=SMALL, num_folds=3, rare=[], common=[])
     write_crops(tmp_path / "runs" / "mae-0", drop=4)
@@ -100,6 +103,7 @@ def test_some_missing_crops_are_counted(write_run: Write, write_crops: Write, tm
 
 
 @pytest.mark.parametrize("name", ["../cells/demo-0123456789abcdef", "..", "/", "*", "", None, 7, ["x"]])
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_can_not_name_a_folder_elsewhere(name: Any, write_run: Write, write_crops: Write, tmp_path: Path) -> None:
     run = write_run("mae-0", folds=[0], counts=SMALL, num_folds=3, rare=[], common=[])
     write_crops(run)
@@ -111,6 +115,7 @@ def test_a_run_can_not_name_a_folder_elsewhere(name: Any, write_run: Write, writ
     assert set(crop_files(runs, cells)) == {None}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_table_of_cells_can_not_name_a_file_elsewhere(write_run: Write, write_crops: Write, tmp_path: Path) -> None:
     run = write_run("mae-0", folds=[0], counts=SMALL, num_folds=3, rare=[], common=[])
     write_crops(run)
@@ -125,6 +130,7 @@ def test_a_table_of_cells_can_not_name_a_file_elsewhere(write_run: Write, write_
     assert files[:2] == [None, None] and None not in files[2:]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_and_names_are_the_same_for_runs_from_before_stages_were_recorded(
     write_run: Write, write_crops: Write, tmp_path: Path
 ) -> None:
