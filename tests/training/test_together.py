@@ -77,7 +77,10 @@ def test_two_processes_that_were_stopped_twice_end_with_the_same_bits(found, nam
 
 
 def test_only_the_first_process_keeps_checkpoints_and_logs(folder):
-    assert not list(folder.glob("checkpoints_shared_*"))  # cleared at the end
+    kept = {f"{step:010d}{suffix}" for step in (STEPS - 2, STEPS - 1) for suffix in (".ckpt", ".csv")}
+    for name in ("masked", "calm", "classifier"):
+        assert {path.name for path in (folder / "rank_0" / f"checkpoints_{name}").iterdir()} == kept
+    assert not list((folder / "rank_1").glob("checkpoints_*"))
     logged = pd.read_csv(folder / "rank_0" / "calm" / "history" / "metrics.csv")
     assert len(logged) == STEPS and not (folder / "rank_1" / "calm" / "history" / "metrics.csv").exists()
 
