@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-_LOCK = re.compile(r"\.fold_(\d+)\.lock")
+from activessf.owners import from_token
+
+_PARTIAL = re.compile(r"\.fold_(\d+)\.partial-(.+)")
 _CHECKPOINTS = re.compile(r"(.+)-fold_(\d+)")
 _FOLD = re.compile(r"fold_(\d+)")
 
@@ -31,9 +33,9 @@ class Unfinished:
 def unfinished_folds(runs_dir: Path) -> list[Unfinished]:
     """The folds that were begun and are not finished, each once, in order of run and fold.
 
-    Whoever begins a fold leaves a lock beside its folder, and while it runs, or if it is killed, a hidden partial
-    folder (see `artifacts`). A training that is stopped leaves checkpoints, one whose loss is no number the batch that
-    did it, beside the folder of runs (see `training.resuming`, `training.finite`).
+    While a fold is made, and after a kill, a hidden partial folder stands beside its own (see `artifacts`). A training
+    that is stopped leaves checkpoints, one whose loss is no number the batch that did it, beside the folder of runs
+    (see `training.resuming`, `training.finite`).
 
     Args:
         runs_dir: The folder of runs, searched recursively.
@@ -49,12 +51,17 @@ def unfinished_folds(runs_dir: Path) -> list[Unfinished]:
 
 
 def _begun(runs_dir: Path) -> Iterator[tuple[str, int, str]]:
-    for path in sorted(runs_dir.rglob(".fold_*.lock")):
-        match = _LOCK.fullmatch(path.name)
+    for path in sorted(runs_dir.rglob(".fold_*.partial-*")):
+        match = _PARTIAL.fullmatch(path.name)
         if match is not None:
-            there = any(path.parent.glob(f".fold_{match[1]}.partial-*"))
-            state = "runs, or was killed" if there else "failed, or was stopped"
-            yield path.parent.name, int(match[1]), f"{state} (begun {_changed(path)})"
+            yield path.parent.name, int(match[1]), f"{_state(match[2])} (begun {_changed(path)})"
+
+
+def _state(token: str) -> str:
+    owner = from_token(token)
+    if owner is None or not owner.is_here:
+        return "runs, or was killed"
+    return "was killed" if owner.is_dead else "runs"
 
 
 def _stopped(outputs: Path) -> Iterator[tuple[str, int, str]]:
