@@ -112,9 +112,10 @@ class Selecting:
         regions = read_table(self.prepared.regions.obtain() / REGIONS_FILE, REGIONS)
         if scope == "all":
             return regions
-        return regions[regions["image"].isin(set(self._pool()))]
+        return regions[regions["image"].isin(set(self.pool()))]
 
-    def _pool(self) -> list[str]:
+    def pool(self) -> list[str]:
+        """The slides of which pretraining may see something: none of the fold that is tested."""
         prepared, source = self.prepared, self.prepared.source
         return unlabeled_pool(source.slides, prepared.labeled, prepared.fold, source.slide_groups)
 
@@ -212,7 +213,7 @@ class Selecting:
         """
         if self.config.selection.pool == "slides":
             readable = set(read_table(self.prepared.slides.obtain() / SLIDES_FILE, ["image"])["image"])
-            pool = [name for name in self._pool() if name in readable]
+            pool = [name for name in self.pool() if name in readable]
             if not pool:
                 raise InputError(
                     "Every slide holds a test cell of this fold, so there is nothing to pretrain on; give the cells "

@@ -15,6 +15,7 @@ from activessf.data.near_duplicates import DUPLICATES
 from activessf.errors import InputError
 from activessf.manifests import read_table
 from activessf.preparation import DUPLICATES_FILE, Preparation
+from activessf.selecting import Selecting
 
 pytestmark = pytest.mark.filterwarnings("ignore:Class '", "ignore:The least populated class")  # the demo is small
 
@@ -60,7 +61,7 @@ def test_fields_that_overlap_are_in_one_fold_and_pretraining_sees_neither(demo, 
     assert own["patient z0"] == first and own["patient z1"] == second
     assert (own.drop(["patient z0", "patient z1"]) == own.drop(["patient z0", "patient z1"]).index).all()
     (fold,) = table.loc[table["joined_group"] == first, "fold"].unique()
-    pool = set(prepared(tmp_path / "out", *on(tmp_path / "data"), f"fold={fold}")._pool())
+    pool = set(Selecting(prepared(tmp_path / "out", *on(tmp_path / "data"), f"fold={fold}")).pool())
     there = set(table.loc[table["group"].isin([first, "patient z0"]), "image"])
     assert len(there) == 2 and not there & pool and pool
 
