@@ -21,7 +21,7 @@ STEPS = 20
 
 @pytest.fixture(scope="module")
 def cells(demo):
-    """Labeled cells of the demo, slide by slide, (N, 3, 32, 32)."""
+    """Labeled cells of the demo, (N, 3, 32, 32)."""
     boxes = pd.read_csv(demo / "cells.csv").itertuples()
     crops = [resize(crop(read_image(demo / b.image), b.x, b.y, b.width, b.height), 32) for b in boxes]
     return (torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 128) / 64
@@ -29,9 +29,9 @@ def cells(demo):
 
 @pytest.fixture(scope="module")
 def published(cells, tmp_path_factory):
-    """A file as that of the published code, of a network that has seen other slides' cells for longer."""
+    """A file as that of the published code, of a network that has seen other cells for longer."""
     file = tmp_path_factory.mktemp("weights") / "published.pth"
-    method = pretrained(mae(), cells[:45], 10 * STEPS)
+    method = pretrained(mae(), cells[:45], 15 * STEPS)
     torch.save({"model": foreign.original_autoencoder(method.state_dict())}, file)
     return file
 
