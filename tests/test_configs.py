@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
@@ -339,6 +340,31 @@ def test_the_official_recipe_is_that_of_the_methods_fact_sheet(method: str) -> N
     assert config.loss.label_smoothing == 0.1
     assert config.ssl_method.method.get("norm_pix_loss", True) is True
     assert composed(f"ssl={method}").ssl_method.method.get("norm_pix_loss", False) is False
+
+
+@pytest.mark.parametrize(
+    ("setting", "others"),
+    [
+        ("ssl.init=mae_pretrain_vit_base_full.pth", ()),
+        ("backbone.checkpoint=mae_pretrain_vit_base.pth", ()),
+        ("recipe.pretraining.base_lr=1.5e-4", ()),
+        ("recipe.pretraining.epochs=1600", ()),
+        ("recipe.pretraining.steps=8000", ("recipe=small",)),
+        ("ssl.method.mask_ratio=0.6", ()),
+        ("ssl.method.mask_ratio=0.6", ("ssl=convmae",)),
+        ("ssl.method.mask_ratio=0.6", ("ssl=mixmim",)),
+        ("ssl.method.mixing_ratio=0.5", ("ssl=mixedae",)),
+        ("recipe.pretraining.decoder.depth=12", ()),
+    ],
+)
+def test_what_the_readme_says_of_small_sets_reaches_the_pretraining(setting: str, others: tuple[str, ...]) -> None:
+    assert f"`{setting}`" in (CONF.parent / "README.md").read_text()
+    key, _, value = setting.replace("ssl.", "ssl_method.", 1).partition("=")
+    told, usual = composed(*others, setting), composed(*others)
+    assert str(OmegaConf.select(told, key)) in (value, str(yaml.safe_load(value)))
+    assert OmegaConf.select(usual, key) != OmegaConf.select(told, key)
+    if key.startswith("recipe.pretraining.decoder."):
+        assert told.ssl_method.method.decoder.depth == int(value) != usual.ssl_method.method.decoder.depth
 
 
 def test_the_paper_regions_have_the_numbers_of_section_ii_b() -> None:

@@ -66,7 +66,7 @@ def some_kept(num_patches: int, mask_ratio: float, method: str) -> int:
     kept = num_kept(num_patches, mask_ratio)
     if not 0 < kept < num_patches:
         raise InputError(
-            f"ssl_method.mask_ratio={mask_ratio} keeps {kept} of {num_patches} patches; {method} needs some kept and "
-            "some hidden."
+            f"ssl_method.method.mask_ratio={mask_ratio} keeps {kept} of {num_patches} patches; {method} needs some "
+            "kept and some hidden."
         )
     return kept

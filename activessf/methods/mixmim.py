@@ -60,7 +60,7 @@ class MixMIM(SelfSupervisedMethod):
         self.num_hidden = int(self.num_cells * mask_ratio)  # rounded down, as published
         if not 0 < self.num_hidden < self.num_cells:
             raise InputError(
-                f"ssl_method.mask_ratio={mask_ratio} hides {self.num_hidden} of {self.num_cells} cells of "
+                f"ssl_method.method.mask_ratio={mask_ratio} hides {self.num_hidden} of {self.num_cells} cells of "
                 f"{encoder.cell_size} pixels; MixMIM needs some kept and some hidden."
             )
         self.decoder = decoder(

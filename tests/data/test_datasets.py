@@ -61,6 +61,20 @@ def test_tensors_are_normalised_rgb(tmp_path):
     assert tensor[:, 2, 1].numpy() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("views", [1, 2])
+def test_every_pixel_of_a_view_is_normalised_by_the_numbers_of_its_channel(paths, views):
+    def view(image, rng):
+        made = np.stack([image[:20, :16], 255 - image[:20, 3:19]])
+        return made if views == 2 else made[0]
+
+    tensor = ImageFiles(paths, None, view, 0)[0, 1][0].numpy()
+    assert tensor.shape == ((2, 3, 20, 16) if views == 2 else (3, 20, 16))
+    for number, pixels in enumerate(view(read_image(paths[1]), None).reshape(-1, 20, 16, 3)):
+        for channel in range(3):
+            expected = (pixels[..., channel] / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+            assert tensor.reshape(-1, 3, 20, 16)[number, channel] == pytest.approx(expected, abs=1e-5)
+
+
 @given(st.integers(1, 40), st.integers(0, 100), st.integers(0, 5))
 def test_an_epoch_holds_every_image_once(num_images, seed, epoch):
     sampler = EpochSampler(num_images, seed)
@@ -97,7 +111,9 @@ def test_crops_cover_the_asked_share_of_the_area():
     assert 0.19 <= min(shares) and max(shares) <= 0.51
 
 
-@pytest.mark.parametrize(("height", "width", "size"), [(40, 60, 24), (17, 9, 32), (224, 224, 224), (90, 300, 48)])
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(40, 60, 24), (17, 9, 32), (36, 37, 224), (1, 1, 8), (224, 224, 224), (90, 300, 48)]
+)
 def test_resizing_is_that_of_pillow(height, width, size):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)).astype(int)

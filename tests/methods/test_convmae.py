@@ -420,5 +420,5 @@ def test_an_encoder_that_pools_is_refused():
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 def test_a_mask_ratio_that_hides_all_or_nothing_is_refused(ratio):
-    with pytest.raises(InputError, match=f"mask_ratio={ratio} keeps"):
+    with pytest.raises(InputError, match=f"ssl_method.method.mask_ratio={ratio} keeps"):
         tiny_convmae(mask_ratio=ratio)

@@ -395,5 +395,5 @@ def test_another_backbone_is_refused():
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 1.0])
 def test_a_mask_ratio_that_hides_all_or_nothing_is_refused(ratio):
-    with pytest.raises(InputError, match=f"mask_ratio={ratio} hides . of 9 cells of 16 pixels"):
+    with pytest.raises(InputError, match=f"ssl_method.method.mask_ratio={ratio} hides . of 9 cells of 16 pixels"):
         tiny_mixmim(mask_ratio=ratio)
