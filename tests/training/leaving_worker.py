@@ -1,9 +1,10 @@
 """A training that is told to go while it is in the middle of a step, by a real signal to processes of it.
 
-python leaving_worker.py FOLDER SIGNAL RANKS WORKERS: the processes with these ranks get the signal in step 5, or, where
-there are loader workers, all of the training's processes do.
+`python leaving_worker.py group FOLDER`: with two loader workers, all processes get SIGTERM in step 5. `second`: of two
+processes that train together the second gets SIGUSR1 there; both note how they left, and go on.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from test_resuming import BATCH, STEPS, classifier
 from together_worker import images_of, runner
 
 from activessf.exits import leaving_on_signals
-from activessf.launching.meeting import meeting
+from activessf.launching.meeting import agreed, meeting
 from activessf.launching.ranks import own_rank
 from activessf.methods.batch_norm import normalise_together
 from activessf.training.resuming import Checkpoints
@@ -42,6 +43,7 @@ class Told(Callback):
 
 def train(folder: Path, callbacks: list[Callback], workers: int = 0, minutes: float = 60.0, **trainer) -> None:
     """A training of 11 steps; of its checkpoints none is due by time."""
+    images = next(place / "images" for place in folder.parents if (place / "images").is_dir())
     torch.manual_seed(0)
     module, rank = classifier(), own_rank()
     if rank.count > 1:
@@ -51,14 +53,26 @@ def train(folder: Path, callbacks: list[Callback], workers: int = 0, minutes: fl
     made_by = runner(own, **trainer)
     made_by = type(made_by)(**{**vars(made_by), "num_workers": workers, "checkpoint_minutes": minutes})
     checkpoints = Checkpoints(folder / "checkpoints")
-    made_by.fit(module, images_of(folder.parent / "images"), BATCH, STEPS, own, "Training", checkpoints, callbacks)
+    made_by.fit(module, images_of(images), BATCH, STEPS, own, "Training", checkpoints, callbacks)
     torch.save(module.state_dict(), own / "weights.pt")
 
 
+def stopped_together(folder: Path) -> None:
+    """A whole training of two processes, and one that is stopped and goes on."""
+    rank = own_rank().index
+    train(folder / "whole", [])
+    try:
+        train(folder / "stopped", [Told(signal.SIGUSR1, whole_group=False)] if rank == 1 else [])
+    except SystemExit as ending:
+        agreed(lambda: True)  # nobody goes on before process 0 has left, too
+        kept = sorted(path.name for path in (folder / "stopped" / "checkpoints").glob("*"))
+        (folder / f"left_{rank}.json").write_text(json.dumps({"status": ending.code, "kept": kept}))
+    train(folder / "stopped", [])
+
+
 if __name__ == "__main__":
-    place, number, told, workers = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
     with leaving_on_signals(), meeting():
-        if str(own_rank().index) in told:
-            train(place, [Told(signal.Signals(number), workers > 0)], workers)
+        if sys.argv[1] == "group":
+            train(Path(sys.argv[2]), [Told(signal.SIGTERM, whole_group=True)], workers=2)
         else:
-            train(place, [], workers)
+            stopped_together(Path(sys.argv[2]))
