@@ -26,7 +26,12 @@ def test_two_sweeps_at_once_do_each_piece_of_work_once(demo: Path, tmp_path: Pat
         )
         for _ in range(2)
     ]  # fmt: skip
-    said = [sweep.communicate(timeout=500)[0] for sweep in sweeps]
+    try:
+        said = [sweep.communicate(timeout=500)[0] for sweep in sweeps]
+    finally:
+        for sweep in sweeps:
+            sweep.terminate()  # if it has not ended
+            sweep.wait()
     assert [sweep.returncode for sweep in sweeps] == [0, 0], said
     made = Counter(line.split()[0] for line in noted.read_text().splitlines())
     there = {f"{path.parent.parent.name}/{path.parent.name}" for path in output.glob("*/*/*/made.json")}
