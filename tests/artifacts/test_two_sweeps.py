@@ -27,7 +27,7 @@ def test_two_sweeps_at_once_do_each_piece_of_work_once(demo: Path, tmp_path: Pat
         for _ in range(2)
     ]  # fmt: skip
     try:
-        said = [sweep.communicate(timeout=500)[0] for sweep in sweeps]
+        said = [sweep.communicate(timeout=600)[0] for sweep in sweeps]
     finally:
         for sweep in sweeps:
             sweep.terminate()  # if it has not ended

@@ -14,7 +14,7 @@ import pytest
 from tiny import TINY, on
 
 SCRIPT = Path(__file__).resolve().parents[2] / "train.py"
-STEPS = 60
+STEPS = 20
 
 
 @contextmanager
@@ -40,12 +40,12 @@ def test_a_sweep_that_is_told_to_go_keeps_the_step_of_its_job_and_goes_on_from_t
         "hydra/launcher=devices", "hydra.launcher.n_jobs=1", f"hydra.launcher.leases={tmp_path / 'leases'}",
     ]  # fmt: skip
     with begun(output, [*settings, "checkpoint_minutes=0.001"]) as sweep:
-        deadline = time.monotonic() + 400
+        deadline = time.monotonic() + 600
         while not list(output.glob("checkpoints/*/*.ckpt")):
             assert sweep.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         sweep.send_signal(signal.SIGUSR1)  # the sweep ends its jobs by SIGTERM
-        said = sweep.communicate(timeout=400)[0]
+        said = sweep.communicate(timeout=600)[0]
     assert sweep.returncode == 138, said
     assert "2 jobs: 0 finished, 0 failed, 2 missing." in said
     (folder,) = (path for path in (output / "jobs").iterdir())
@@ -53,7 +53,7 @@ def test_a_sweep_that_is_told_to_go_keeps_the_step_of_its_job_and_goes_on_from_t
     assert "Told to go by SIGTERM; the same command goes on from here." in logged
     step = max(int(path.stem) for path in output.glob("checkpoints/*/*.ckpt"))
     with begun(output, settings) as again:  # how often it saves is no part of what a result is
-        said = again.communicate(timeout=400)[0]
+        said = again.communicate(timeout=600)[0]
     assert again.returncode == 0, said
     assert "2 jobs: 2 finished, 0 failed, 0 missing." in said
     (folder,) = (path for path in (output / "jobs").iterdir() if path != folder)
