@@ -19,21 +19,21 @@ from torch import Tensor, nn
 from activessf.artifacts import Artifact, fingerprint
 from activessf.configuration import build
 from activessf.data.datasets import View
-from activessf.errors import InputError
-from activessf.launching.command import in_sweep
+from activessf.launching.command import in_sweep, jobs_at_a_time
 from activessf.manifests import write_json
 from activessf.pipeline import Pipeline
-from activessf.planning.measured import Measured, TrainingTime, finetuning_kind, pretraining_kind
+from activessf.planning.measured import Measured, TrainingTime, finetuning_kind, known_times, pretraining_kind
 from activessf.planning.plan import PLAN_FILE, Piece, Plan, told
 from activessf.planning.probing import probe_step
+from activessf.planning.times import Kind, Time, training_time
 from activessf.training.retraining import freeze_backbone
 from activessf.training.running import num_steps
 from activessf.training.timing import device_name
 
 log = logging.getLogger(__name__)
 
-_measured = cache(Measured)  # the results that are there are read once for all jobs of a sweep
-_probed: dict[str, float] = {}  # seconds of a step by kind of training
+_known_times = cache(known_times)  # the results that are there are read once for all jobs of a sweep
+_probed: dict[Kind, Time] = {}
 _checked: set[str] = set()  # runs whose networks have been built, which no fold changes
 
 
@@ -47,8 +47,9 @@ def plan(pipeline: Pipeline) -> Path:
     if pipeline.run_name not in _checked:
         pipeline.check_networks()
         _checked.add(pipeline.run_name)
-    title = f"{pipeline.title}, fold {pipeline.fold}"
-    made = Plan(title, tuple(DryRun(pipeline).pieces()), tuple(config.plan.devices))
+    asked = DryRun(pipeline)
+    pieces, devices = tuple(asked.pieces()), tuple(config.plan.devices)
+    made = Plan(pipeline.title, pipeline.fold, pieces, devices, jobs_at_a_time(), tuple(_probed.values()))
     folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else pipeline.prepared.output_dir
     write_json(made.to_json(), folder / PLAN_FILE)
     if not in_sweep():
@@ -69,11 +70,14 @@ class DryRun:
         self.selecting = pipeline.selecting
         self.config = pipeline.config
         measured = self.config.plan.measured
-        output_dir = self.prepared.output_dir if measured is None else Path(measured).expanduser()
-        if not output_dir.is_dir() and measured is not None:
-            raise InputError(f"plan.measured={measured} is no folder; name the output folder of trainings, or null.")
+        output_dir = self.prepared.output_dir
+        self.elsewhere = measured is not None
         on_gpu = torch.cuda.is_available() and self.config.trainer.accelerator != "cpu"
-        self.measured = _measured(output_dir, device_name(torch.device("cuda" if on_gpu else "cpu")))
+        self.device = device_name(torch.device("cuda" if on_gpu else "cpu"))
+        times: list[Time] = []
+        if measured is not None or output_dir.is_dir():
+            times = _known_times(output_dir if measured is None else Path(measured).expanduser())
+        self.measured = Measured(times, self.device)
 
     def pieces(self) -> list[Piece]:
         """All results that the run needs, in the order in which they are made; the run alone if it is there."""
@@ -161,18 +165,19 @@ class DryRun:
             return None
         return num_steps(images or 0, recipe.batch_size, recipe.epochs, recipe.steps)
 
-    def _training(self, stage: str, name: str, kind: str, steps: int | None, probe: Callable[[], float]) -> Piece:
+    def _training(self, stage: str, name: str, kind: Kind, steps: int | None, probe: Callable[[], float]) -> Piece:
         if steps is None:
             basis = "no number of steps (plan.images=N assumes one of images where stage 2 is still to run)"
             return Piece(stage, name, False, None, basis=basis)
         time = self.measured.training(kind)
         if time is not None:
             return Piece(stage, name, False, steps * time.seconds_per_step + time.others, steps, _basis(time))
-        if not self.config.plan.measure:
+        if self.elsewhere or not self.config.plan.measure:
             return Piece(stage, name, False, None, steps)
         if kind not in _probed:
-            _probed[kind] = probe()
-        return Piece(stage, name, False, steps * _probed[kind], steps, "a few steps on made-up images, here and now")
+            _probed[kind] = training_time(kind, self.device, probe())
+        seconds = steps * _probed[kind].seconds_per_step
+        return Piece(stage, name, False, seconds, steps, "a few steps on made-up images, here and now")
 
     def _probe(self, module: nn.Module, loss_of: Callable[[Tensor], Tensor], view: View, stage: str) -> float:
         size = self.config.recipe.image_size

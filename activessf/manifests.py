@@ -28,7 +28,10 @@ PROBABILITY_PREFIX = "p_"
 
 # Names are text even where they look like numbers ("007", "NA").
 _NUMBERS = ("fill_rate", "area", "resolution", "distance", "threshold", "lower", "upper")
-_TEXT_COLUMNS = ("image", "label", "group", "joined_group", "split", "crop", "predicted", "reason", "class")
+_TEXT_COLUMNS = (
+    *("image", "label", "group", "joined_group", "split", "crop", "predicted", "reason", "class"),
+    *("stage", "name", "backbone", "precision", "device", "exact"),  # of planning.table
+)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:

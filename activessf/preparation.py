@@ -6,7 +6,6 @@ Every result is an `Artifact`: a folder keyed by what it depends on, made when i
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from dataclasses import asdict
 from functools import cached_property
@@ -28,6 +27,7 @@ from activessf.data.slide_files import files_of_slide
 from activessf.data.slides import FAILURES_FILE, check_slides
 from activessf.data.source import Source, check_classification
 from activessf.errors import InputError
+from activessf.launching.devices import own_cores
 from activessf.manifests import CELLS, FAILURES, FOLDS, read_table, write_table
 from activessf.regions.calibration_stage import Plan, calibrate
 from activessf.regions.filtering import RegionFilter
@@ -276,5 +276,5 @@ class Preparation:
 
 
 def _default_workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = own_cores()
     return 0 if cores <= 2 else min(8, cores - 1)

@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 from tiny import configure, on
 
 from activessf import dry_run, pipeline
+from activessf.cli.spelling import canonical
+from activessf.configuration import CONF
 from activessf.errors import InputError
-from activessf.planning.plan import Piece, read_plans
+from activessf.planning.plan import Piece, Plan, read_plans
+from activessf.planning.schedule import makespan
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +25,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def forgetful() -> None:
     """Every test looks anew at what is there."""
-    dry_run._measured.cache_clear()
+    dry_run._known_times.cache_clear()
 
 
 def foretold(outputs: Path, demo: Path, *overrides: str) -> list[Piece]:
@@ -42,7 +47,7 @@ def names(pieces: list[Piece], ready: bool) -> set[str]:
 @pytest.fixture(scope="module")
 def first(outputs: Path, demo: Path) -> tuple[list[Piece], set[str]]:
     """What was foretold of a run on an empty disk, and what there was once it had run."""
-    dry_run._measured.cache_clear()
+    dry_run._known_times.cache_clear()
     pieces = foretold(outputs, demo, "fold=0", "plan.measure=false")
     assert not (outputs / "stages").exists() and not (outputs / "runs").exists()
     pipeline.train(configure(outputs, *on(demo), "fold=0"))
@@ -120,6 +125,72 @@ def test_where_stage_2_is_to_run_the_number_of_images_is_assumed(outputs, demo, 
     assert foretold(outputs, demo, "plan.images=7299", *chosen)[-2].steps == 9120
 
 
+# Made up: seconds a step and besides, of the rows of Tables I and II at the paper's size.
+PRETRAININGS = {"mocov3": ("vit_base", 0.5, 700), "convmae": ("convvit_base", 0.4, 600),
+                "mixmim": ("mixmim_base", 0.3, 500), "mae": ("vit_base", 0.2, 400)}  # fmt: skip
+FINETUNINGS = {"resnet50": (3.0, 50), "vit_base": (5.0, 60), "convvit_base": (4.0, 70), "mixmim_base": (2.0, 80)}
+SEARCH = 9000.0  # of the regions, which the rows with ActiveSSF share
+STEPS = 45_600  # 400 epochs of 7,299 regions in batches of 64
+
+
+def table_of_times(path: Path) -> Path:
+    rows = [
+        f"pretraining,{name},{backbone},224,64,{step},{rest}" for name, (backbone, step, rest) in PRETRAININGS.items()
+    ]
+    rows += [f"run,,{backbone},224,64,{step},{rest}" for backbone, (step, rest) in FINETUNINGS.items()]
+    header = "stage,name,backbone,image_size,batch_size,seconds_per_step,seconds"
+    path.write_text("\n".join([header, *rows, f"regions,,,,,,{SEARCH}"]) + "\n")
+    return path
+
+
+def at_paper_size(*overrides: str) -> DictConfig:
+    """Features are those of a network that needs no hub; all rows pretrain for as many steps."""
+    usual = ["recipe=paper", "selection.features=efficientnet_lite0", f"recipe.pretraining.steps={STEPS}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", canonical([*usual, *overrides]))
+
+
+def listed(jobs: list[tuple[bool, float]], devices: int) -> float:
+    """A list schedule: each job goes to the device that is free first; who needs the regions waits for them."""
+    free, searched = [0.0] * devices, None
+    for needs_regions, seconds in jobs:
+        begin = min(free)
+        device = free.index(begin)
+        if needs_regions:
+            searched = begin + SEARCH if searched is None else searched
+            begin = max(begin, searched)
+        free[device] = begin + seconds
+    return max(free)
+
+
+def test_the_papers_comparison_on_1_8_and_64_gpus_is_foretold_from_a_table_of_step_times(demo, tmp_path, monkeypatch):
+    table = table_of_times(tmp_path / "times.csv")
+    monkeypatch.setattr(pipeline.Pipeline, "check_networks", lambda self: None)  # which others test
+    by_hand, plans = [], []
+    rows = OmegaConf.load(CONF / "experiment" / "comparison.yaml").hydra.sweeper.params["experiment/row"].split(",")
+    assert len(rows) == 10
+    steps = 50 * ((len(pd.read_csv(demo / "cells.csv")) * 4 // 5) // 64)  # of fine-tuning: whole batches of four folds
+    assert steps > 0
+    for row in rows:
+        config = at_paper_size(
+            f"experiment/row={row}", *on(demo), f"plan.measured={table}", f"paths.output_dir={tmp_path}"
+        )
+        method, backbone = config.ssl_method.name, config.backbone.name
+        pretrained, besides = PRETRAININGS[method][1:] if method in PRETRAININGS else (0.0, 0.0)
+        step, rest = FINETUNINGS[backbone]
+        for fold in range(5):
+            config.fold.index = fold
+            plans.append(Plan("", fold, tuple(dry_run.DryRun(pipeline.Pipeline(config)).pieces()), ()))
+            by_hand.append((row.endswith("_activessf"), STEPS * pretrained + besides + steps * step + rest))
+    costs = [[piece.cost for piece in plan.pieces] for plan in plans]
+    assert makespan(costs, 1) == pytest.approx(sum(seconds for _, seconds in by_hand) + SEARCH)
+    for devices in (1, 8, 64):
+        assert makespan(costs, devices) == pytest.approx(listed(by_hand, devices))
+    # With a device for each job: the regions, and the longest that needs them.
+    assert makespan(costs, 64) == pytest.approx(SEARCH + STEPS * 0.5 + 700 + steps * 5.0 + 60)
+    assert not any("made-up images" in piece.basis for plan in plans for piece in plan.pieces)
+
+
 def test_a_supervised_run_needs_no_regions(outputs, demo, first):
     pieces = foretold(outputs, demo, "fold=0", "ssl=none", "plan.measure=false")
     assert [piece.stage for piece in pieces] == ["cells", "duplicates", "folds", "run"]
@@ -138,7 +209,7 @@ def test_mistakes_of_the_run_are_mistakes_of_the_dry_run(outputs, demo):
         ("plan.devices=8", "plan.devices=8 must be a list"),
         ("plan.devices=[0]", r"plan.devices=\[0\] must be a list"),
         ("plan.images=0", "plan.images=0 must be null or a whole number"),
-        ("plan.measured=/nowhere", "plan.measured=/nowhere is no folder"),
+        ("plan.measured=/nowhere", "plan.measured=/nowhere is neither an output folder"),
     ):
         with pytest.raises(InputError, match=match):
             foretold(outputs, demo, override)

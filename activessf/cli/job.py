@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from activessf.cli.mistakes import fail, full_errors, mistake
 from activessf.errors import InputError, JobFailed
-from activessf.exits import INTERRUPTED_STATUS, MISTAKE_STATUS, TERMINATED_STATUS
+from activessf.exits import INTERRUPTED_STATUS, MISTAKE_STATUS, STOPPED_STATUSES, TERMINATED_STATUS
 from activessf.launching.command import in_sweep, job_command, own_node
 from activessf.launching.ranks import own_rank
 
@@ -41,7 +41,8 @@ def run(
         What the stage returned; None where other processes ran it.
 
     Raises:
-        SystemExit: Status 2 after a user's mistake in a single run, 143 after SIGTERM, 130 after Ctrl-C in a fit.
+        SystemExit: Status 2 after a user's mistake in a single run, 143 after SIGTERM, 138 after SIGUSR1, 130 after
+            Ctrl-C in a fit.
         JobFailed: In a sweep, after the processes of a job have failed.
         Exception: Whatever else the stage raised; in a sweep and under HYDRA_FULL_ERROR=1 mistakes too.
     """
@@ -85,7 +86,7 @@ def _run_as_team(count: int) -> None:
     folder = Path(hydra.runtime.output_dir)
     # Its files below .hydra are there already.
     status = run_team(job_command(hydra, folder, "hydra.output_subdir=null"), count, folder)
-    if status in (0, INTERRUPTED_STATUS, TERMINATED_STATUS) or not _sweeps_here():
+    if status in (0, *STOPPED_STATUSES) or not _sweeps_here():
         if status:
             raise SystemExit(status)
         return

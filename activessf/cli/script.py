@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from activessf.cli.mistakes import fail, full_errors, mistake
 from activessf.cli.spelling import canonical
 from activessf.configuration import CONF
 from activessf.errors import InputError, JobFailed
-from activessf.exits import INTERRUPTED_STATUS, MISTAKE_STATUS, TERMINATED_STATUS, leaving_on_sigterm
+from activessf.exits import INTERRUPTED_STATUS, MISTAKE_STATUS, STOPPED_STATUSES, leaving_on_signals
 from activessf.jobs.sweep import exit_status, forget_sweep, summary, sweep_of_this_process
 from activessf.launching.command import COMMAND, PART_OF, SCRIPT
 from activessf.launching.ranks import own_rank
@@ -45,7 +43,7 @@ def start(main: Callable[[], Any], conf: Path = CONF) -> None:
 
     Raises:
         SystemExit: Status 2 after a user's mistake (in a sweep, if all jobs that failed did so by one), 1 after another
-            error, 130 after Ctrl-C, 143 after SIGTERM.
+            error, 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1.
     """
     _export_environment(conf.parent)
     typed = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -53,11 +51,11 @@ def start(main: Callable[[], Any], conf: Path = CONF) -> None:
     os.environ[SCRIPT] = os.path.abspath(sys.argv[0])
     forget_sweep()
     try:
-        with _terminable():
+        with leaving_on_signals():  # as on Ctrl-C, so that a sweep can still say what is missing
             _start(main, conf)
     except BaseException as ending:
         status = _end_sweep()
-        stopped = isinstance(ending, SystemExit) and ending.code in (INTERRUPTED_STATUS, TERMINATED_STATUS)
+        stopped = isinstance(ending, SystemExit) and ending.code in STOPPED_STATUSES
         if status and not stopped:
             raise SystemExit(status) from ending
         raise
@@ -152,13 +150,3 @@ def _mistakes_reported(conf: Path) -> Iterator[None]:
         yield
     finally:
         hydra_internals.run_and_report = original
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that a sweep can still say what is missing."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    with leaving_on_sigterm():
-        yield

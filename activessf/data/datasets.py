@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from activessf.data.plain_images import read_checked_image
+from activessf.data.spared import leave_signals_to_the_training
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -266,4 +267,5 @@ def _loader(images: ImageFiles, sampler: EpochSampler, batch_size: int, num_work
         pin_memory=torch.cuda.is_available(),
         # A generator of its own: making an iterator draws from it, not from the stream that masks and dropout use.
         generator=torch.Generator().manual_seed(images.seed),
+        worker_init_fn=leave_signals_to_the_training,
     )

@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 SCRIPT = "ACTIVESSF_SCRIPT"  # the script's path
 COMMAND = "ACTIVESSF_COMMAND"  # the command line as it was typed
 PART_OF = "ACTIVESSF_PART_OF"  # of a process that we have started: the command line that it is a part of
+AT_A_TIME = "ACTIVESSF_AT_A_TIME"  # of a job: how many such run side by side
+CORES = "ACTIVESSF_CORES"  # of a job: cores that are its own
 
 _OF_THE_SWEEP = ("hydra.mode", "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.")
 
@@ -58,6 +60,17 @@ def job_number(hydra: DictConfig | None = None) -> int | None:
 def in_sweep() -> bool:
     """Whether this job is one of a sweep (-m), in this process or one that was started for the job."""
     return job_number() is not None
+
+
+def jobs_at_a_time() -> int | None:
+    """Jobs of this job's sweep that run side by side; None where only a cluster knows."""
+    if AT_A_TIME in os.environ:
+        return int(os.environ[AT_A_TIME])
+    if job_number() is None:
+        return None
+    return (
+        1 if str(own_node().launcher.get("_target_")).endswith(".BasicLauncher") and PART_OF not in os.environ else None
+    )
 
 
 def quoted(text: str) -> str:

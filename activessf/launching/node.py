@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from activessf.errors import InputError
-from activessf.exits import leaving_on_sigterm
-from activessf.launching.command import COMMAND, PART_OF
+from activessf.exits import leaving_on_signals
+from activessf.launching.command import AT_A_TIME, COMMAND, PART_OF
 from activessf.launching.devices import Lease, Leases, node_pool
 from activessf.launching.processes import SECONDS_BETWEEN_LOOKS, Process, end, shell_status
 from activessf.launching.ranks import without_ranks
@@ -59,16 +59,16 @@ def run_on_node(
                 "trainer.devices, or leave it away."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    running = _Running(Leases(pool, None if leases is None else Path(leases)), folder / LEASES_FILE)
+    running = _Running(Leases(pool, None if leases is None else Path(leases)), folder / LEASES_FILE, n_jobs)
     waiting, statuses = list(jobs), dict[int, int]()
     where = folder / "*" / OUTPUT_FILE
     log.info("%d jobs; %d x %s; they write into %s", len(jobs), len(pool.names), _named(pool.kind), where)
     with ExitStack() as stack:
-        stack.enter_context(leaving_on_sigterm())
+        stack.enter_context(leaving_on_signals())
         stack.callback(running.end)
         while waiting or running.jobs:
             statuses |= running.ended()
-            started = [job for job in waiting if running.may_start(n_jobs) and running.start(job)]
+            started = [job for job in waiting if running.may_start() and running.start(job)]
             waiting = [job for job in waiting if job not in started]
             running.tell_if_idle(bool(waiting))
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -81,18 +81,23 @@ class _Running:
 
     leases: Leases
     noted: Path
+    most: int | None
     jobs: dict[int, tuple[Job, Process, Lease]] = field(default_factory=dict)
     told: bool = False
 
-    def may_start(self, most: int | None) -> bool:
-        return most is None or len(self.jobs) < most
+    def may_start(self) -> bool:
+        return self.most is None or len(self.jobs) < self.most
 
     def start(self, job: Job) -> bool:
         """Start a job, if its devices can be had."""
-        lease = self.leases.take(len(self.leases.pool.names) if job.needs is None else job.needs)
+        there = len(self.leases.pool.names)
+        needs = there if job.needs is None else job.needs
+        lease = self.leases.take(needs)
         if lease is None:
             return False
-        environment = without_ranks(os.environ) | lease.environment() | {PART_OF: os.environ.get(COMMAND, "")}
+        at_a_time = min(there // needs, self.most or there)
+        told = {PART_OF: os.environ.get(COMMAND, ""), AT_A_TIME: str(at_a_time)}
+        environment = without_ranks(os.environ) | lease.environment() | told
         job.folder.mkdir(parents=True, exist_ok=True)
         with (job.folder / OUTPUT_FILE).open("wb") as output:
             process = subprocess.Popen(

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from activessf.exits import MISTAKE_STATUS, leaving_on_sigterm
+from activessf.exits import MISTAKE_STATUS, leaving_on_signals
 from activessf.launching.command import COMMAND, PART_OF
 from activessf.launching.devices import lease_handles
 from activessf.launching.processes import SECONDS_BETWEEN_LOOKS, Process, end, shell_status
@@ -47,7 +47,7 @@ def run_team(command: Sequence[str], count: int, folder: Path) -> int:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # kept here: no port is guessed
     with ExitStack() as stack:
         processes: list[Process] = []
-        stack.enter_context(leaving_on_sigterm())
+        stack.enter_context(leaving_on_signals())
         stack.callback(end, processes, _GRACE_SECONDS)
         for index in range(count):
             output: Any = None

@@ -78,6 +78,13 @@ def said_by_first(flag: bool, device: torch.device) -> bool:
     return bool(said.item())
 
 
+def greatest(number: int, device: torch.device) -> int:
+    """The greatest of the numbers that the processes have, to all."""
+    if num_processes() == 1:
+        return number
+    return int(gathered(torch.tensor([[number]], device=device)).max().item())
+
+
 class _Sum(torch.autograd.Function):
     """A sum over processes: every summand has an equal part in the result that each process gets."""
 

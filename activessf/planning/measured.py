@@ -1,17 +1,19 @@
-"""What stages have cost before, read from the results that are there."""
+"""What stages have cost before, read from the results that are there, or from a table of another machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from activessf.artifacts import INPUTS_FILE, fingerprint
 from activessf.artifacts.results import MADE_FILE
+from activessf.errors import InputError
 from activessf.manifests import json_if_there
+from activessf.planning.plan import PLAN_FILE, read_plans
+from activessf.planning.table import read_times
+from activessf.planning.times import Kind, Time, training_time
 from activessf.training.timing import TIMING_FILE
 
 # What the time of a step does not depend on.
@@ -21,8 +23,7 @@ _NO_PART_IN_STEPS = (
 )
 
 
-@dataclass(frozen=True)
-class TrainingTime:
+class TrainingTime(NamedTuple):
     """How long a training takes.
 
     Attributes:
@@ -36,20 +37,42 @@ class TrainingTime:
     device: str
 
 
-def pretraining_kind(inputs: Mapping[str, Any]) -> str:
+def pretraining_kind(inputs: Mapping[str, Any]) -> Kind:
     """Pretrainings of one kind have steps that take equally long; from the inputs of its result."""
     training = {key: value for key, value in inputs["training"].items() if key not in _NO_PART_IN_STEPS}
     method = {key: inputs["method"][key] for key in ("name", "method", "view")}
     parts = ["pretraining", method, _network(inputs["backbone"]), training, inputs["trainer"], inputs["compile"]]
-    return fingerprint(parts)
+    exact = fingerprint(parts)
+    return _kind("pretraining", method["name"], inputs["backbone"], method["view"], training, inputs["trainer"], exact)
 
 
-def finetuning_kind(inputs: Mapping[str, Any]) -> str:
+def finetuning_kind(inputs: Mapping[str, Any]) -> Kind:
     """The same for the fine-tuning of a run, from the inputs of the run."""
     settings = inputs["settings"]
-    recipe = settings["recipe"]["finetuning"]
+    recipe, backbone, trainer = settings["recipe"]["finetuning"], settings["backbone"], settings["trainer"]
     training = {key: value for key, value in recipe.items() if key not in _NO_PART_IN_STEPS}
-    return fingerprint(["finetuning", _network(settings["backbone"]), training, settings["loss"], settings["trainer"]])
+    exact = fingerprint(["finetuning", _network(backbone), training, settings["loss"], trainer])
+    return _kind("run", "", backbone, recipe["view"], training, trainer, exact)
+
+
+def _kind(
+    stage: str,
+    name: str,
+    backbone: Mapping[str, Any],
+    view: Mapping[str, Any],
+    training: Mapping[str, Any],
+    trainer: Mapping[str, Any],
+    exact: str,
+) -> Kind:
+    precision = str(trainer["precision"])
+    return Kind(stage, name, str(backbone["name"]), _image_size(view), int(training["batch_size"]), precision, exact)
+
+
+def _image_size(view: Mapping[str, Any]) -> int:
+    """Side of the images of a view, which may be made of other ones; 0 if it has none."""
+    if "size" in view:
+        return int(view["size"])
+    return max((_image_size(part) for part in view.values() if isinstance(part, Mapping)), default=0)
 
 
 def _network(backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,64 +80,91 @@ def _network(backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Measured:
-    """The costs of all results in an output folder.
+    """What is known of costs.
 
     Args:
-        output_dir: The folder.
-        device: What training would run on; times measured on it are preferred.
+        times: All rows.
+        device: What training would run on; times measured on it are preferred, else those of the device named first.
     """
 
-    def __init__(self, output_dir: Path, device: str) -> None:
-        self._output_dir = output_dir
+    def __init__(self, times: Sequence[Time], device: str) -> None:
         self._device = device
+        self._stages = [time for time in times if time.kind is None]
+        self._trainings: dict[Kind, list[Time]] = {}
+        for time in times:
+            if time.kind is not None:
+                self._trainings.setdefault(time.kind, []).append(time)
 
     def stage(self, stage: str, label: str) -> float | None:
         """Median seconds of the stage's results, those of this label if there are any; None if there is none."""
-        costs = [(label_, seconds) for stage_, label_, seconds in self._stages if stage_ == stage]
-        same = [seconds for label_, seconds in costs if label_ == label]
-        seconds = same or [seconds for _, seconds in costs]
+        costs = [time for time in self._stages if time.stage == stage]
+        same = [time.seconds for time in costs if time.name == label]
+        seconds = same or [time.seconds for time in costs]
         return median(seconds) if seconds else None
 
-    def training(self, kind: str) -> TrainingTime | None:
-        """How long a training of this kind takes; None if there was none."""
-        found = self._trainings.get(kind, [])
-        here = [time for time in found if time.device == self._device] or found
-        if not here:
+    def training(self, kind: Kind) -> TrainingTime | None:
+        """How long a training of this kind takes; None if nobody knows.
+
+        Rows that people have written count where there is none of exactly this kind.
+        """
+        found = self._trainings.get(kind) or self._trainings.get(kind.coarse, [])
+        if not found:
             return None
-        steps, others = median(time.seconds_per_step for time in here), median(time.others for time in here)
-        return TrainingTime(steps, others, here[0].device)
+        devices = [time.device for time in found]
+        device = self._device if self._device in devices else devices[0]
+        here = [time for time in found if time.device == device]
+        steps, others = median(time.seconds_per_step for time in here), median(time.seconds for time in here)
+        return TrainingTime(steps, others, device)
 
-    @cached_property
-    def _stages(self) -> list[tuple[str, str, float]]:
-        made = ((path.parent, json_if_there(path)) for path in sorted(self._output_dir.glob(f"stages/*/*/{MADE_FILE}")))
-        return [
-            (folder.parent.name, folder.name.rpartition("-")[0], float(said["seconds"]))
-            for folder, said in made
-            if "seconds" in said and not folder.name.startswith(".")
-        ]
 
-    @cached_property
-    def _trainings(self) -> dict[str, list[TrainingTime]]:
-        found: dict[str, list[TrainingTime]] = {}
-        for pattern, kind_of in (("stages/pretraining/*", pretraining_kind), ("runs/*/fold_*", finetuning_kind)):
-            for kind, time in self._of(pattern, kind_of):
-                found.setdefault(kind, []).append(time)
-        return found
+def known_times(place: Path) -> list[Time]:
+    """The rows of a table, or of the results in an output folder.
 
-    def _of(self, pattern: str, kind_of: Callable[[Mapping[str, Any]], str]) -> Iterator[tuple[str, TrainingTime]]:
-        for path in sorted(self._output_dir.glob(f"{pattern}/{TIMING_FILE}")):
-            folder = path.parents[1]
-            timing, made, inputs = (
-                json_if_there(path),
-                json_if_there(folder / MADE_FILE),
-                json_if_there(folder / INPUTS_FILE),
-            )
-            try:
-                steps = int(timing["steps"])
-                if steps < 1:
-                    continue
-                per_step = (float(timing["computing"]) + float(timing["waiting"])) / steps
-                others = max(0.0, float(made["seconds"]) - steps * per_step)
-                yield kind_of(inputs), TrainingTime(per_step, others, str(timing["device"]))
-            except (KeyError, TypeError, ValueError):
-                continue  # of an earlier version
+    Raises:
+        InputError: There is neither, or the table can't be read.
+    """
+    if place.is_file():
+        return read_times(place)
+    if not place.is_dir():
+        raise InputError(
+            f"plan.measured={place} is neither an output folder of trainings nor a table of times; name one, or null."
+        )
+    return noted_times(place)
+
+
+def noted_times(output_dir: Path) -> list[Time]:
+    """What the results in an output folder took; of results by an earlier version, what can be read."""
+    made = ((path.parent, json_if_there(path)) for path in sorted(output_dir.glob(f"stages/*/*/{MADE_FILE}")))
+    times = [
+        Time(folder.parent.name, folder.name.rpartition("-")[0], seconds=float(said["seconds"]))
+        for folder, said in made
+        if "seconds" in said and not folder.name.startswith(".") and folder.parent.name != "pretraining"
+    ]
+    for pattern, kind_of in (("stages/pretraining/*", pretraining_kind), ("runs/*/fold_*", finetuning_kind)):
+        times += _of_trainings(output_dir, pattern, kind_of)
+    return times
+
+
+def probed_times(output_dir: Path) -> list[Time]:
+    """What dry runs with this output folder have timed for a few steps."""
+    folders = sorted(path.parent for path in output_dir.glob(f"jobs/**/{PLAN_FILE}"))
+    return [time for plan in read_plans(folders) for time in plan.probed]
+
+
+def _of_trainings(output_dir: Path, pattern: str, kind_of: Callable[[Mapping[str, Any]], Kind]) -> Iterator[Time]:
+    for path in sorted(output_dir.glob(f"{pattern}/{TIMING_FILE}")):
+        folder = path.parents[1]
+        timing, made, inputs = (
+            json_if_there(path),
+            json_if_there(folder / MADE_FILE),
+            json_if_there(folder / INPUTS_FILE),
+        )
+        try:
+            steps = int(timing["steps"])
+            if steps < 1:
+                continue
+            per_step = (float(timing["computing"]) + float(timing["waiting"])) / steps
+            others = max(0.0, float(made["seconds"]) - steps * per_step)
+            yield training_time(kind_of(inputs), str(timing["device"]), per_step, others)
+        except (KeyError, TypeError, ValueError):
+            continue  # of an earlier version

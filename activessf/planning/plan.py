@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from activessf.planning.schedule import Cost, makespan, total_seconds
+from activessf.planning.times import Time
 
 PLAN_FILE = "plan.json"
 
@@ -45,22 +46,24 @@ class Plan:
     """What one job would do.
 
     Attributes:
-        title: The job.
+        title: The run, whatever its fold.
+        fold: Which.
         pieces: In the order in which they are made.
         devices: Numbers of devices for which a sweep's duration is asked.
+        here: Jobs that run at a time where this plan was made; None where that is not known.
+        probed: What was timed for it.
     """
 
     title: str
+    fold: int
     pieces: tuple[Piece, ...]
     devices: tuple[int, ...]
+    here: int | None = None
+    probed: tuple[Time, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `read_plans`."""
-        return {
-            "title": self.title,
-            "pieces": [vars(piece) for piece in self.pieces],
-            "devices": list(self.devices),
-        }
+        return asdict(self)
 
 
 def read_plans(folders: Sequence[Path]) -> list[Plan]:
@@ -70,7 +73,8 @@ def read_plans(folders: Sequence[Path]) -> list[Plan]:
         if (folder / PLAN_FILE).is_file():
             said = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
             pieces = tuple(Piece(**piece) for piece in said["pieces"])
-            found.append(Plan(said["title"], pieces, tuple(said["devices"])))
+            probed = tuple(Time(**time) for time in said["probed"])
+            found.append(Plan(said["title"], said["fold"], pieces, tuple(said["devices"]), said["here"], probed))
     return found
 
 
@@ -78,7 +82,7 @@ def told(plans: Sequence[Plan]) -> str:
     """What would run, what is reused, and how long it takes."""
     unique = {(piece.stage, piece.name): piece for plan in plans for piece in plan.pieces}
     lines = [f"Dry run of {len(plans)} job(s): nothing was trained.", ""]
-    lines += [f"  {plan.title}: {_of_job(plan)}" for plan in plans]
+    lines += _of_jobs(plans)
     lines += ["", f"  {'stage':<12}{'reused':>8}{'to make':>9}{'steps':>11}{'time':>12}"]
     for stage in dict.fromkeys(piece.stage for piece in unique.values()):
         lines.append(_stage_line(stage, [piece for piece in unique.values() if piece.stage == stage]))
@@ -87,8 +91,10 @@ def told(plans: Sequence[Plan]) -> str:
     total = total_seconds(jobs)
     shared = f", {duration(alone)} if no job shared with another" if alone > 1.01 * total else ""
     lines += ["", f"All pieces, each made once: {duration(total)}{shared}."]
-    for devices in plans[0].devices if plans else ():
-        lines.append(f"  on {devices:>3} device(s) {duration(makespan(jobs, devices)):>10}")
+    asked = [(f"on {devices:>3} device(s)", devices) for devices in (plans[0].devices if plans else ())]
+    if plans and plans[0].here is not None:
+        asked.append((f"here, {plans[0].here} at a time", plans[0].here))
+    lines += [f"  {where:<17}{duration(makespan(jobs, devices)):>10}" for where, devices in asked]
     lines += _footnotes(list(unique.values()))
     return "\n".join(lines)
 
@@ -100,6 +106,27 @@ def duration(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def _of_jobs(plans: Sequence[Plan]) -> list[str]:
+    """A line for all jobs that do the same but for the fold."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    for plan in plans:
+        alike.setdefault((plan.title, _of_job(plan)), []).append(plan.fold)
+    return [f"  {title}, {_folds(folds)}: {what}" for (title, what), folds in alike.items()]
+
+
+def _folds(folds: Sequence[int]) -> str:
+    """Such as `folds 0-2, 4`; with the number of jobs, if there are several of a fold."""
+    spans: list[list[int]] = []
+    for fold in sorted(set(folds)):
+        if spans and fold == spans[-1][-1] + 1:
+            spans[-1].append(fold)
+        else:
+            spans.append([fold])
+    words = ", ".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)
+    number = f" ({len(folds)} jobs)" if len(folds) > len(set(folds)) else ""
+    return f"fold{'s' if len(set(folds)) > 1 else ''} {words}{number}"
 
 
 def _of_job(plan: Plan) -> str:

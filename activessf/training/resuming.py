@@ -114,11 +114,12 @@ class SaveCheckpoints(Callback):
         self._before = before
         self._saved_at = time.monotonic()
         self._saved_step = 0
+        self._step_before = 0  # this batch
         self._unlogged = False
         self._device = torch.device("cpu")
         self._random: Mapping[str, Any] | None = None
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Bring back the random numbers, before the first step that draws any; keep what the last step has logged."""
         if self._unlogged and not process_rank():  # a step's numbers are logged after its end
             self._checkpoints.save_history(self._saved_step, joined(self._before, self._logger))
@@ -126,16 +127,26 @@ class SaveCheckpoints(Callback):
         if self._random is not None:
             _set_random(self._random)
             self._random = None
+        self._step_before = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Save, if it is time and the gradients of no batch are waiting for others."""
         self._device = module.device
-        due = time.monotonic() - self._saved_at >= self._seconds
-        if not math.isinf(self._seconds):
-            due = said_by_first(due, self._device)
-        if due and trainer.global_step > self._saved_step and trainer.global_step < trainer.max_steps:
+        if math.isinf(self._seconds) or not self.step_is_whole(trainer):
+            return
+        if said_by_first(time.monotonic() - self._saved_at >= self._seconds, self._device):
+            self.save(trainer)
+
+    def step_is_whole(self, trainer: Trainer) -> bool:
+        """Whether an optimiser step has ended with this batch."""
+        return trainer.global_step > self._step_before
+
+    def save(self, trainer: Trainer) -> None:
+        """Save at the end of a step, due or not; nothing twice, nothing that is over, nothing if none are kept."""
+        step = trainer.global_step
+        if step > self._saved_step and step < trainer.max_steps and not math.isinf(self._seconds):
             self._checkpoints.save(trainer)
-            self._saved_at, self._saved_step, self._unlogged = time.monotonic(), trainer.global_step, True
+            self._saved_at, self._saved_step, self._unlogged = time.monotonic(), step, True
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the random numbers that masks and dropout draw from, a row a process."""

@@ -27,6 +27,7 @@ from activessf.manifests import write_json, write_table
 from activessf.methods.distributed import alone, gathered
 from activessf.training.attention import choose_attention
 from activessf.training.finite import FiniteLoss
+from activessf.training.leaving import LeaveWhenTold
 from activessf.training.resuming import Checkpoints, SaveCheckpoints, TrainingData, joined
 from activessf.training.timing import TIMING_FILE, StepClock, device_name
 from activessf.training.together import Together
@@ -176,7 +177,7 @@ class Runner:
             logger=[history, *self.loggers()],
             callbacks=[
                 *(clock.first, StepProgress(description, total_steps), guard),
-                *(*callbacks, saving, *together, clock.last),
+                *(*callbacks, saving, LeaveWhenTold(saving), *together, clock.last),
             ],
             enable_progress_bar=False,
             enable_checkpointing=False,

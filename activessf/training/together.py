@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
-from activessf.exits import leave
-
 
 class Together(Callback):
-    """Gives every process but the first noise of its own, and lets each leave on SIGTERM.
+    """Gives every process but the first noise of its own.
 
-    Process 0 goes on with the random numbers of a training that has one process. Left to itself Lightning answers
-    SIGTERM with an exchange in the middle of others, for which processes wait for ever.
+    Process 0 goes on with the random numbers of a training that has one process.
 
     Args:
         seed: Seed of the training.
@@ -28,7 +23,6 @@ class Together(Callback):
         self._rank = rank
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Do so here: Lightning sets seeds and signal handlers when a fit begins."""
+        """Do so here: Lightning sets seeds when a fit begins."""
         if self._rank:
             torch.manual_seed(int(np.random.SeedSequence([self._seed, self._rank]).generate_state(1)[0]))
-        signal.signal(signal.SIGTERM, leave)

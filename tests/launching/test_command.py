@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from activessf.launching.command import job_command, job_number, quoted
+from activessf.launching import command as commands
+from activessf.launching.command import job_command, job_number, jobs_at_a_time, quoted
 
 
 def hydra_node(**changes):
@@ -38,6 +39,23 @@ def test_a_single_run_has_no_number(monkeypatch):
     single.job.num = "???"
     assert job_number(single) is None and job_number(hydra_node()) == 4 and job_number() is None
     assert not any("job.num" in word for word in job_command(single, Path("/out")))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "environment", "expected"),
+    [("hydra._internal.core_plugins.basic_launcher.BasicLauncher", {}, 1),
+     ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", {"ACTIVESSF_AT_A_TIME": "3"}, 3),
+     ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", {"ACTIVESSF_PART_OF": "python train.py -m"}, None),
+     ("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", {}, None)],
+)  # fmt: skip
+def test_a_job_knows_how_many_run_beside_it_but_on_a_cluster(launcher, environment, expected, monkeypatch):
+    for name in ("ACTIVESSF_AT_A_TIME", "ACTIVESSF_PART_OF"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(commands.HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(commands.HydraConfig, "get", lambda: hydra_node(launcher={"_target_": launcher}))
+    assert jobs_at_a_time() == expected
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=30))

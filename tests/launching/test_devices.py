@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activessf.launching.devices import Leases, Pool, gpu_names, lease_handles, node_pool
+from activessf.launching.devices import Leases, Pool, gpu_names, lease_handles, node_pool, own_cores
 
 GPUS = Pool("gpu", ("0", "1", "GPU-ab/../c"))
 HOLD = "import sys; sys.stdin.read()"
@@ -51,10 +51,11 @@ def test_a_job_is_told_its_devices_and_what_it_holds_them_by(tmp_path: Path):
 
 
 def test_a_share_of_the_machine_sees_no_gpu_and_has_its_threads(tmp_path: Path):
-    lease = Leases(Pool("cpu", ("0", "1"), threads=3), tmp_path).take(1)
+    lease = Leases(Pool("cpu", ("0", "1"), cores=3), tmp_path).take(1)
     assert lease is not None
     told = lease.environment()
     assert told["CUDA_VISIBLE_DEVICES"] == "" and told["OMP_NUM_THREADS"] == "3"
+    assert own_cores(told) == 3
     lease.let_go()
 
 
@@ -75,10 +76,11 @@ def test_visible_gpus_are_read_as_cuda_reads_them(visible: str, expected: tuple[
 
 def test_the_pool_is_the_gpus_or_shares_of_the_cores(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert node_pool("auto", None, None).names == ("4", "6")
-    assert node_pool("gpu", [6], 3) == Pool("gpu", ("6",))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)), raising=False)
-    assert node_pool("cpu", None, None) == Pool("cpu", tuple("012345"), 2)
+    assert own_cores({}) == 12
+    assert node_pool("auto", None, None) == Pool("gpu", ("4", "6"), 6)
+    assert node_pool("gpu", [6], 3) == Pool("gpu", ("6",), 12)
+    assert node_pool("cpu", None, None) == Pool("cpu", tuple(map(str, range(12))), 1)
     assert node_pool("cpu", [0], 3) == Pool("cpu", tuple("012"), 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert node_pool("auto", None, 24) == Pool("cpu", tuple(map(str, range(24))), 1)

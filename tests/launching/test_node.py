@@ -18,7 +18,9 @@ from activessf.launching.sweeps import Job
 ROOT = Path(__file__).resolve().parents[2]
 # Notes what it sees, sleeps, and ends as it is told.
 PROGRAM = (
-    "import os, sys, time; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ.get('RANK'), flush=True); "
+    "import os, sys, time; "
+    "told = 'CUDA_VISIBLE_DEVICES', 'RANK', 'ACTIVESSF_AT_A_TIME', 'ACTIVESSF_CORES'; "
+    "print(*map(os.environ.get, told), flush=True); "
     "time.sleep(float(sys.argv[1])); sys.exit(int(sys.argv[2]))"
 )
 
@@ -67,11 +69,12 @@ def test_no_gpu_is_idle_while_jobs_wait_and_none_has_two(tmp_path: Path):
     assert most_at_once(times) == 4
 
 
-def test_each_job_sees_its_own_gpus_and_no_rank(tmp_path: Path):
+def test_each_job_sees_its_own_gpus_and_no_rank_and_knows_its_share_of_the_node(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(24)), raising=False)
     jobs = [job(tmp_path, 0, 0.3, needs=2), job(tmp_path, 1, 0.3), job(tmp_path, 2, 0.3)]
     run(tmp_path, jobs)
     seen = [(tmp_path / str(number) / "output.log").read_text().split() for number in range(3)]
-    assert seen == [["0,1", "None"], ["2", "None"], ["3", "None"]]
+    assert seen == [["0,1", "None", "2", "12"], ["2", "None", "4", "6"], ["3", "None", "4", "6"]]
 
 
 def test_a_job_that_needs_few_overtakes_one_that_must_wait_for_many(tmp_path: Path):

@@ -10,10 +10,30 @@ def plans() -> list[Plan]:
     first = (regions, Piece("selection", "s0", False, None), Piece("run", "r/fold_0", False, 7200.0, 400, "a guess"))
     shared = Piece("pretraining", "p", False, 3600.0, 200, "a guess")
     return [
-        Plan("mae, fold 0", (*first[:2], shared, first[2]), (1, 2)),
-        Plan("mae, fold 1", (Piece("run", "r/fold_1", True, None),), (1, 2)),
-        Plan("mae, fold 2", (regions, shared, Piece("run", "r/fold_2", False, 3600.0, 400, "a guess")), (1, 2)),
+        Plan("mae", 0, (*first[:2], shared, first[2]), (1, 2)),
+        Plan("mae", 1, (Piece("run", "r/fold_1", True, None),), (1, 2)),
+        Plan("mae", 2, (regions, shared, Piece("run", "r/fold_2", False, 3600.0, 400, "a guess")), (1, 2)),
     ]
+
+
+def test_jobs_that_do_the_same_are_one_line_with_their_folds():
+    def plan(title: str, fold: int, ready: bool = False) -> Plan:
+        return Plan(title, fold, (Piece("run", f"{title}/{fold}", ready, 1.0, 7),), ())
+
+    sweep = [plan("mae", fold, ready=fold == 3) for fold in range(5)] + [plan("vit", 2), plan("vit", 2)]
+    lines = [line for line in told(sweep).splitlines() if line.startswith(("  mae", "  vit"))]
+    assert lines == [
+        "  mae, folds 0-2, 4: makes run (7 steps)",
+        "  mae, fold 3: is there already",
+        "  vit, fold 2 (2 jobs): makes run (7 steps)",
+    ]
+
+
+def test_what_is_here_is_told_beside_the_numbers_that_were_asked_for():
+    here = [Plan(plan.title, plan.fold, plan.pieces, (1,), here=2) for plan in plans()]
+    lines = told(here).splitlines()
+    assert "  on   1 device(s)      4.0 h" in lines and "  here, 2 at a time     3.0 h" in lines
+    assert not any("at a time" in line for line in told(plans()).splitlines())
 
 
 def test_the_plan_counts_shared_pieces_once_and_names_what_it_does_not_know():
