@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from activessf import __version__
+from activessf.evaluation.formatting import spreadsheet_text
 from activessf.evaluation.page.cells import pooled_predictions
 from activessf.evaluation.page.configuration import run_columns, run_entries
 from activessf.evaluation.page.confusion import matrix_rows
@@ -62,7 +63,8 @@ def write_section_page(
     page, runs, classes = folder / PAGE, section.runs, union_of_classes(section.runs)
     cells, predictions = pooled_predictions(runs, classes)
     files = crop_files(runs, cells)
-    write_table(mistakes_table(runs, predictions, cells, classes, limits.mistakes), folder / MISTAKES_FILE)
+    mistakes = mistakes_table(runs, predictions, cells, classes, limits.mistakes)
+    write_table(spreadsheet_text(mistakes), folder / MISTAKES_FILE)
     data = page_data(predictions, cells, classes, files, limits)
     text = _rendered(
         "section.html.jinja",
