@@ -830,6 +830,7 @@ def test_losses_and_samplers_change_the_runs_key_and_no_other(outputs, demo):
     names = {usual.run_name}
     for overrides in (
         ["loss=balanced_softmax"], ["loss=logit_adjusted"], ["loss=logit_adjusted", "loss.tau=2"], ["loss=ldam"],
+        ["loss=ldam", "loss.normalised_classifier=false"],
         ["sampler=class_balanced"], ["sampler=sqrt"], ["sampler=sqrt", "sampler.exponent=0.4"],
         ["sampler=effective_number"], ["recipe.finetuning.retrain_head=1"], ["recipe.finetuning.retrain_head=2"],
     ):  # fmt: skip
@@ -837,7 +838,7 @@ def test_losses_and_samplers_change_the_runs_key_and_no_other(outputs, demo):
         assert made.pretraining.name == usual.pretraining.name
         assert made.selecting.selection.name == usual.selecting.selection.name
         names.add(made.run_name)
-    assert len(names) == 11
+    assert len(names) == 12
 
 
 def test_an_encoder_that_stays_as_it_is_has_neither_loss_nor_sampler_nor_head(outputs, demo):

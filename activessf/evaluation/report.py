@@ -91,7 +91,7 @@ def write_report(
             write_text(_markdown(table, section), folder / f"{table.name}.md")
             write_text(_latex(table, section), folder / f"{table.name}.tex")
         figures = [(figure.path, figure.caption, figure.wide) for figure in section_figures(section, folder)]
-        page = write_section_page(section, tables, figures, begun, notes, folder, limits)
+        page = write_section_page(section, tables, figures, begun, notes, folder, limits, num_resamples)
         pages.append((section, tables[0], page))
         lines += [section.title, format_table(tables[0].text), *tables[0].notes, f"Page: {page}", ""]
     index = output_dir / PAGE
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print(lines: Sequence[str]) -> None:
-    # A terminal that can't show a plus-minus sign gets a question mark, not a traceback; of a name no control character.
+    # A terminal that can't show a plus-minus sign gets a question mark, and so does a name's control character.
     text = "".join(character if character.isprintable() or character == "\n" else "?" for character in "\n".join(lines))
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, errors="replace").decode(encoding))

@@ -41,6 +41,7 @@ def write_section_page(
     notes: Sequence[str],
     folder: Path,
     limits: Limits,
+    num_resamples: int,
 ) -> Path:
     """Write the page of a section, `index.html`, and the list of confident mistakes beside it.
 
@@ -56,6 +57,7 @@ def write_section_page(
         notes: What was left out of the whole report.
         folder: The section's folder, where the tables stand.
         limits: How much is shown of cells.
+        num_resamples: Number of bootstrap resamples that its intervals rest on.
 
     Returns:
         The page.
@@ -79,7 +81,7 @@ def write_section_page(
         pictures=_pictures_note(cells, files, data),
         limits=limits,
         mistakes_file=MISTAKES_FILE,
-        method=method_section(runs, cells),
+        method=method_section(runs, cells, num_resamples),
         notes=notes,
     )
     write_text(text, page)

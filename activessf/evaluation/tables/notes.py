@@ -17,7 +17,8 @@ def notes_on_folds(runs: Sequence[Run]) -> list[str]:
         missing = sorted(set(range(run.num_folds)) - set(run.folds))
         if missing:
             started = f" (started, not finished: {listed(run.unfinished)})" if run.unfinished else ""
-            notes.append(f"{run.title}: only fold {listed(run.folds)}; missing {'is' if len(missing) == 1 else 'are'} {listed(missing)}{started}.")
+            verb = "is" if len(missing) == 1 else "are"
+            notes.append(f"{run.title}: only fold {listed(run.folds)}; missing {verb} {listed(missing)}{started}.")
     if len({tuple(run.folds) for run in runs}) > 1:
         notes.append("The rows rest on different folds: compare them by the paired differences, not by their means.")
     return notes
