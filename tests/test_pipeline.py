@@ -925,6 +925,8 @@ def test_a_class_without_a_training_cell_gives_numbers_and_is_named(demo, tmp_pa
     ("overrides", "match"),
     [
         (["loss=focal", "loss.gamma=-1"], r"loss\.gamma=-1 must be a number, 0 or more"),
+        (["loss=ldam", "loss.scale=0"], r"loss\.scale=0 must be above 0"),
+        (["loss=ldam", "loss.normalised_classifier=3"], r"normalised_classifier=3 must be true or false"),
         (["loss=weighted", "loss.beta=0.9"], r"loss\.exponent=1\.0 and loss\.beta=0\.9 exclude each other"),
         (["sampler=sqrt", "sampler.exponent=2"], r"sampler\.exponent=2 must be a number, 0 to 1"),
         (["sampler=sqrt", "sampler.beta=0.9"], r"sampler\.exponent=0\.5 and sampler\.beta=0\.9 exclude each other"),

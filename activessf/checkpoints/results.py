@@ -88,6 +88,6 @@ def _check_linear(settings: Mapping[str, Any], folder: Path) -> None:
     """A retrained head is linear, whatever the loss was before."""
     if settings.get("loss.normalised_classifier") and not settings.get("recipe.finetuning.retrain_head"):
         raise InputError(
-            f"{folder} has a classifier of normalised features (loss=ldam), which networks elsewhere lack; export a run "
-            "with loss.normalised_classifier=false, or the encoder of its pretraining."
+            f"{folder} has a classifier of normalised features (loss=ldam), which networks elsewhere lack; export a "
+            "run with loss.normalised_classifier=false, or the encoder of its pretraining."
         )

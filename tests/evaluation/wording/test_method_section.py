@@ -300,7 +300,7 @@ def test_tests_are_told_where_there_is_something_to_compare(write_run: Write, tm
     write_run("mae-1", folds=[0], counts=SMALL, rare=[], common=[])
     alone = section(tmp_path)["Evaluation"]
     assert "t-test" not in alone and "compared" not in alone
-    for fact in ("Matthews", "AUROC", "calibration error in 15 bins", "head, medium and tail classes. Classes sorted by",
+    for fact in ("Matthews", "AUROC", "calibration error in 15 bins", "head, medium and tail classes. Classes sorted",
                  "intervals of 95 % from 1,000 bootstrap resamples of whole images."):  # fmt: skip
         assert fact in alone, fact
     write_run("mae-0", "mae", "none", folds=[0], counts=SMALL, rare=[], common=[])
