@@ -14,7 +14,7 @@ from pytorch_lightning import seed_everything
 from torch import nn
 
 from activessf.checkpoints.loading import load_encoder
-from activessf.configuration import build, plain
+from activessf.configuration import build, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.class_weights import Counts, class_counts, drawing_weights
 from activessf.data.datasets import ImageFiles
@@ -26,6 +26,7 @@ from activessf.methods.batch_norm import normalise_together
 from activessf.preparation import Preparation
 from activessf.pretrained import load_backbone, load_weights, read_state_dict
 from activessf.training.classifiers import FeatureClassifier
+from activessf.training.cosine_classifier import classify_by_cosine
 from activessf.training.finetuning import NETWORK_FILE, Finetuning, finetune
 from activessf.training.frozen import Embedding, classify_frozen
 from activessf.training.held_out import split
@@ -38,6 +39,7 @@ from activessf.trainings import cell_images, make_backbone, make_optimization, t
 log = logging.getLogger(__name__)
 
 PREDICTIONS_FILE = "predictions.csv"
+_NORMALISED = "normalised_classifier"  # the key of a loss that is the network's to know
 
 # Keys know of no setting that does nothing; tables must, to tell such runs from others.
 _IDLE = {
@@ -99,6 +101,8 @@ class Classification:
         build(self.config.recipe.finetuning.view if self.trains else self.config.evaluation.classifier)
         if self.trains:
             self._loss([1] * len(self.prepared.source.classes))
+            if self.config.loss.get(_NORMALISED):
+                self._fit_classifier_to_loss(self.network(None))
         if self.trains and self.config.recipe.finetuning.checkpoint == "best":
             self.cells  # noqa: B018  holds some out
         if self.config.ssl_method.method is None and self.config.backbone.checkpoint is not None:
@@ -173,6 +177,7 @@ class Classification:
     def _finetune(self, pretrained: Path | None, folder: Path, runner: Runner, run_name: str) -> tuple[Any, Any]:
         recipe, classes, cells = self.config.recipe.finetuning, self.prepared.source.classes, self.cells
         network = self.network(pretrained)
+        self._fit_classifier_to_loss(network)
         decay = self.config.ssl_method.finetuning_layer_decay
         optimization = make_optimization(recipe, len(cells.training), recipe.betas, decay)
         mixing = None
@@ -214,8 +219,15 @@ class Classification:
 
     def _loss(self, counts: Counts) -> nn.Module:
         """The loss, made with the training cells of each class where it depends on them."""
-        loss = build(self.config.loss)
+        loss = build(without(self.config.loss, _NORMALISED))
         return loss if isinstance(loss, nn.Module) else cast(nn.Module, loss(class_counts=counts))
+
+    def _fit_classifier_to_loss(self, network: nn.Module) -> None:
+        normalised = self.config.loss.get(_NORMALISED, False)
+        if not isinstance(normalised, bool):
+            raise InputError(f"loss.{_NORMALISED}={normalised} must be true or false.")
+        if normalised:
+            classify_by_cosine(network, self.config.loss.scale)
 
     def _classify_frozen(self, pretrained: Path | None, folder: Path, runner: Runner, run_name: str) -> tuple[Any, Any]:
         classifier: FeatureClassifier = build(self.config.evaluation.classifier)

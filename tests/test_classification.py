@@ -126,6 +126,21 @@ def test_a_run_tells_which_epoch_it_used(outputs, demo):
     assert settings["recipe.finetuning.checkpoint"] == "best" and settings["recipe.finetuning.ema_decay"] == 0.9
 
 
+def test_the_classifier_of_ldam_is_normalised_and_one_that_is_retrained_is_linear(outputs, demo):
+    folder, _, _ = trained(outputs, demo, *BASELINE, "loss=ldam", "recipe.finetuning.retrain_head=1")
+    retrained = load_file(folder / "network.safetensors")
+    assert "head.bias" in retrained and trained_network(folder).build().head.bias is not None
+    base, record, predictions = trained(outputs, demo, *BASELINE, "loss=ldam")
+    weights = load_file(base / "network.safetensors")
+    assert "head.bias" not in weights and weights["head.weight"].shape == retrained["head.weight"].shape
+    assert record["settings"]["loss.normalised_classifier"] is True
+    # Logits of 30 x cosine lie within 60 of each other.
+    probabilities = predictions.filter(like="p_").to_numpy()
+    assert np.log(probabilities.max() / probabilities.min()) <= 60.01
+    with pytest.raises(InputError, match="loss.normalised_classifier=false, or the encoder"):
+        trained_network(base)
+
+
 def test_too_few_cells_to_hold_some_out_are_said_before_anything_is_trained(outputs, demo, monkeypatch):
     monkeypatch.setattr(classification, "split", lambda *_: None)
     monkeypatch.setattr(classification, "finetune", None)  # would fail if called

@@ -220,7 +220,9 @@ def test_features_have_an_extractor_that_survives_the_choice_of_a_selection(name
 
 @pytest.mark.parametrize("name", options("loss"))
 def test_a_loss_is_a_number_of_logits_and_targets(name: str) -> None:
-    loss = instantiate(composed(f"loss={name}").loss)
+    settings = dict(composed(f"loss={name}").loss)
+    settings.pop("normalised_classifier", None)  # the network's to know
+    loss = instantiate(settings)
     loss = loss if isinstance(loss, nn.Module) else loss(class_counts=[9, 3, 1])
     value = loss(torch.randn(6, 3, requires_grad=True), torch.tensor([0, 1, 2, 0, 1, 2]))
     assert value.shape == () and torch.isfinite(value)
@@ -248,7 +250,7 @@ def test_losses_have_the_numbers_of_their_papers() -> None:
     losses = {name: plain(composed(f"loss={name}").loss) for name in options("loss")}
     assert set(losses) == {"cross_entropy", "weighted", "focal", "balanced_softmax", "logit_adjusted", "ldam"}
     assert losses["focal"]["gamma"] == 2.0 and losses["logit_adjusted"]["tau"] == 1.0
-    ldam = {"max_margin": 0.5, "scale": 30.0, "reweight_from": 160 / 200, "beta": 0.9999}
+    ldam = {"max_margin": 0.5, "scale": 30.0, "normalised_classifier": True, "reweight_from": 160 / 200, "beta": 0.9999}
     assert ldam.items() <= losses["ldam"].items()
     assert composed().loss == losses["cross_entropy"] and composed().loss.label_smoothing == 0.1
 

@@ -830,6 +830,7 @@ def test_losses_and_samplers_change_the_runs_key_and_no_other(outputs, demo):
     names = {usual.run_name}
     for overrides in (
         ["loss=balanced_softmax"], ["loss=logit_adjusted"], ["loss=logit_adjusted", "loss.tau=2"], ["loss=ldam"],
+        ["loss=ldam", "loss.normalised_classifier=false"],
         ["sampler=class_balanced"], ["sampler=sqrt"], ["sampler=sqrt", "sampler.exponent=0.4"],
         ["sampler=effective_number"], ["recipe.finetuning.retrain_head=1"], ["recipe.finetuning.retrain_head=2"],
     ):  # fmt: skip
@@ -837,7 +838,7 @@ def test_losses_and_samplers_change_the_runs_key_and_no_other(outputs, demo):
         assert made.pretraining.name == usual.pretraining.name
         assert made.selecting.selection.name == usual.selecting.selection.name
         names.add(made.run_name)
-    assert len(names) == 11
+    assert len(names) == 12
 
 
 def test_an_encoder_that_stays_as_it_is_has_neither_loss_nor_sampler_nor_head(outputs, demo):
@@ -924,6 +925,8 @@ def test_a_class_without_a_training_cell_gives_numbers_and_is_named(demo, tmp_pa
     ("overrides", "match"),
     [
         (["loss=focal", "loss.gamma=-1"], r"loss\.gamma=-1 must be a number, 0 or more"),
+        (["loss=ldam", "loss.scale=0"], r"loss\.scale=0 must be above 0"),
+        (["loss=ldam", "loss.normalised_classifier=3"], r"normalised_classifier=3 must be true or false"),
         (["loss=weighted", "loss.beta=0.9"], r"loss\.exponent=1\.0 and loss\.beta=0\.9 exclude each other"),
         (["sampler=sqrt", "sampler.exponent=2"], r"sampler\.exponent=2 must be a number, 0 to 1"),
         (["sampler=sqrt", "sampler.beta=0.9"], r"sampler\.exponent=0\.5 and sampler\.beta=0\.9 exclude each other"),

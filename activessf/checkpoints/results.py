@@ -61,13 +61,14 @@ def trained_network(folder: Path) -> TrainedNetwork:
         folder: `outputs/runs/NAME/fold_K` or `outputs/stages/pretraining/NAME`.
 
     Raises:
-        InputError: It is neither, or lacks a file.
+        InputError: It is neither, lacks a file, or its classifier is one that no other program has.
     """
     if (folder / "network.safetensors").is_file():
         record = read_json(folder / "run.json")
         settings = {
             key.removeprefix(_BACKBONE): value for key, value in record["settings"].items() if key.startswith(_BACKBONE)
         }
+        _check_linear(record["settings"], folder)
         classes = tuple(record["classes"])
         pool = record["settings"].get(_POOL, "avg")  # a run of before there was a choice has none
         arguments = {"num_classes": len(classes), "global_pool": pool}
@@ -81,3 +82,12 @@ def trained_network(folder: Path) -> TrainedNetwork:
         f"{folder} has neither network.safetensors nor encoder.safetensors; name a run's fold (outputs/runs/NAME/"
         "fold_K) or a pretraining (outputs/stages/pretraining/NAME)."
     )
+
+
+def _check_linear(settings: Mapping[str, Any], folder: Path) -> None:
+    """A retrained head is linear, whatever the loss was before."""
+    if settings.get("loss.normalised_classifier") and not settings.get("recipe.finetuning.retrain_head"):
+        raise InputError(
+            f"{folder} has a classifier of normalised features (loss=ldam), which networks elsewhere lack; export a "
+            "run with loss.normalised_classifier=false, or the encoder of its pretraining."
+        )

@@ -1,11 +1,14 @@
-"""Tables as text: for terminals and as Markdown."""
+"""Tables as text: for terminals, as Markdown, and so that spreadsheets take it for text."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection
+from typing import Any
 
 import pandas as pd
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def format_table(frame: pd.DataFrame) -> str:
@@ -42,8 +45,21 @@ def markdown_text(text: str) -> str:
     return _escaped(text)
 
 
+def spreadsheet_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before every text that a spreadsheet would compute (OWASP, CSV injection).
+
+    For files that people open; names that are to be read back are written as they are.
+    """
+    texts = frame.select_dtypes(exclude="number").columns
+    return frame.assign(**{str(name): frame[name].map(_not_computed) for name in texts})
+
+
+def _not_computed(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+
+
 def _escaped(text: str) -> str:
-    for character in "\\`*_|<>[]":
+    for character in "\\`*_|<>[]$~":
         text = text.replace(character, f"\\{character}")
     return " ".join(text.replace("&", "&amp;").split())
 

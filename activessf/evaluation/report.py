@@ -14,7 +14,7 @@ from activessf.errors import InputError
 from activessf.evaluation.comparisons import compare
 from activessf.evaluation.earlier import remove_earlier
 from activessf.evaluation.figures.section import section_figures
-from activessf.evaluation.formatting import format_table, markdown_table, markdown_text
+from activessf.evaluation.formatting import format_table, markdown_table, markdown_text, spreadsheet_text
 from activessf.evaluation.intervals import NUM_RESAMPLES
 from activessf.evaluation.latex import latex_table
 from activessf.evaluation.leaks.checks import CHECKS
@@ -23,7 +23,7 @@ from activessf.evaluation.leaks.refusing import TablesRefused, refuse
 from activessf.evaluation.page.opened import Limits
 from activessf.evaluation.page.page import PAGE, write_index, write_section_page
 from activessf.evaluation.runs import Run, collect_runs, tested_counts
-from activessf.evaluation.sections import Section, split_into_sections
+from activessf.evaluation.sections import Section, note_on_lacking_runs, split_into_sections
 from activessf.evaluation.tables.section import section_tables
 from activessf.evaluation.tables.table import Table
 from activessf.evaluation.unfinished import unfinished_folds
@@ -69,7 +69,8 @@ def write_report(
     found, notes = collect_runs(runs_dir)
     begun = unfinished_folds(runs_dir)
     known = {run.name for run in found}
-    notes += [f"{item.run}, fold {item.fold}: {item.state}." for item in begun if item.run not in known]
+    without = [item for item in begun if item.run not in known]
+    notes += [f"{item.run}, fold {item.fold}: {item.state}." for item in without]
     sections = split_into_sections(_chosen(found, data, recipe))
     lines, pages, refused = list[str](), [], dict[str, tuple[str, ...]]()
     for section in tqdm(sections, desc="Writing the report", unit="section"):
@@ -83,13 +84,14 @@ def write_report(
         comparisons = compare(section.runs)
         tables = section_tables(section.runs, comparisons, tested_counts(section.runs)[0], num_resamples)
         remove_earlier(folder)
-        tables = [replace(table, notes=[*table.notes, *findings.notes]) for table in tables]
+        lacking = note_on_lacking_runs(section, without)
+        tables = [replace(table, notes=[*table.notes, *lacking, *findings.notes]) for table in tables]
         for table in tables:
-            write_table(table.values, folder / f"{table.name}.csv")
+            write_table(spreadsheet_text(table.values), folder / f"{table.name}.csv")
             write_text(_markdown(table, section), folder / f"{table.name}.md")
             write_text(_latex(table, section), folder / f"{table.name}.tex")
         figures = [(figure.path, figure.caption, figure.wide) for figure in section_figures(section, folder)]
-        page = write_section_page(section, tables, figures, begun, notes, folder, limits)
+        page = write_section_page(section, tables, figures, begun, notes, folder, limits, num_resamples)
         pages.append((section, tables[0], page))
         lines += [section.title, format_table(tables[0].text), *tables[0].notes, f"Page: {page}", ""]
     index = output_dir / PAGE
@@ -120,8 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print(lines: Sequence[str]) -> None:
-    # A terminal that can't show a plus-minus sign gets a question mark, not a traceback.
-    text = "\n".join(lines)
+    # A terminal that can't show a plus-minus sign gets a question mark, and so does a name's control character.
+    text = "".join(character if character.isprintable() or character == "\n" else "?" for character in "\n".join(lines))
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, errors="replace").decode(encoding))
 

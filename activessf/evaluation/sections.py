@@ -10,6 +10,7 @@ from typing import Any
 
 from activessf.evaluation.comparisons import cells_of
 from activessf.evaluation.runs import Run, in_table_order, with_unique_titles
+from activessf.evaluation.unfinished import Unfinished
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,19 @@ def split_into_sections(runs: Sequence[Run]) -> list[Section]:
             name = name if names[name] == 1 else f"{name}-{names[name]}"
             sections.append(Section(name, title, tuple(in_table_order(with_unique_titles(same_cells)))))
     return sections
+
+
+def note_on_lacking_runs(section: Section, begun: Sequence[Unfinished]) -> list[str]:
+    """The runs that by their name (data-recipe-...) belong into a section, and have no finished fold.
+
+    Args:
+        section: The section.
+        begun: Folds without a result, of runs without any.
+    """
+    first = section.runs[0]
+    beginning = file_name(f"{_option(first, 'data')}-{_option(first, 'recipe')}-")
+    lacking = [f"{item.run} (fold {item.fold} {item.state})" for item in begun if item.run.startswith(beginning)]
+    return [f"Not in the tables, since no fold of it is finished: {'; '.join(lacking)}."] if lacking else []
 
 
 def file_name(text: str) -> str:

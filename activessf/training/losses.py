@@ -150,9 +150,9 @@ class LDAMLoss(nn.Module):
     """Label-distribution-aware margins with deferred re-weighting (Cao 2019, arXiv 1906.07413).
 
     The target's logit is lowered by a margin in proportion to n^(-1/4) (section 3.2). In the last part of the
-    training a cell counts 1 over the effective number of its class (Algorithm 1). The published code makes its logits
-    of cosines, times a scale; the classifier here is linear, and its logits stand for the scaled ones: so the margin is
-    scale x max_margin for the smallest class, and probabilities are the softmax of what was trained.
+    training a cell counts 1 over the effective number of its class (Algorithm 1). The logits are cosines times the
+    scale, as a `cosine_classifier.CosineClassifier` gives them: so the margin is scale x max_margin for the smallest
+    class, and probabilities are the softmax of what was trained. A linear one is taken to have scaled ones.
 
     A class without a cell has no margin and the weight 0.
 

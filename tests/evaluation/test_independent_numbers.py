@@ -20,6 +20,8 @@ from sklearn.metrics import (
 )
 
 from activessf.evaluation.report import write_report
+from activessf.evaluation.runs import collect_runs, in_table_order
+from activessf.evaluation.tables.ablation import ablation_table
 
 WriteRun = Callable[..., Path]
 COUNTS = {"big": 120, "middle": 60, "small": 25}
@@ -58,6 +60,7 @@ def one_fold(frame: pd.DataFrame) -> dict[str, float]:
     }
     for name in present:
         positive, scores = (frame["label"] == name).to_numpy(), frame[f"p_{name}"].to_numpy()
+        figures[f"f1/{name}"] = f1_score(positive, (frame["predicted"] == name).to_numpy())
         figures[f"pr_auc/{name}"] = average_precision_score(positive, scores)
         figures[f"auroc/{name}"] = roc_auc_score(positive, scores)
         figures[f"brier/{name}"] = brier_score_loss(positive, scores)
@@ -117,6 +120,10 @@ def test_head_and_tail(section: Path) -> None:
             assert written.loc[(title, part), "classes"] == name
             expected = over_folds(section, title, f"pr_auc/{name}").mean()
             assert written.loc[(title, part), "pr_auc_mean"] == pytest.approx(expected)
+            scores = over_folds(section, title, f"f1/{name}")
+            row = written.loc[(title, part)]
+            assert (row["f1_mean"], row["f1_sd"]) == pytest.approx((scores.mean(), scores.std(ddof=1)))
+            assert row["folds"] == len(scores)
 
 
 @pytest.mark.parametrize("by_class", [False, True])
@@ -181,6 +188,53 @@ def test_intervals(section: Path) -> None:
     assert difference["pooled_difference"] == pytest.approx(everything("mae + activessf") - everything("mae + none"))
     expected = bounds(lambda drawn: score("mae + activessf", drawn) - score("mae + none", drawn))
     assert (difference["lower"], difference["upper"]) == pytest.approx(expected, abs=2)
+
+
+def test_pooled_scores_and_differences_of_every_class(section: Path) -> None:
+    written = pd.read_csv(section / "intervals.csv", keep_default_na=False).set_index(["run", "class"])
+    differences = pd.read_csv(section / "class_comparisons.csv").set_index("class")
+    for name in COUNTS:
+        scores = {}
+        for title in RUNS:
+            pooled = pd.concat(folds_of(section, title), ignore_index=True)
+            scores[title] = 100 * average_precision_score(pooled["label"] == name, pooled[f"p_{name}"])
+            row = written.loc[(title, name)]
+            assert float(row["pr_auc"]) == pytest.approx(scores[title]) and row["cells"] == len(pooled)
+            assert float(row["lower"]) <= scores[title] <= float(row["upper"])
+        gained = scores["mae + activessf"] - scores["mae + none"]
+        assert differences["pooled_difference"][name] == pytest.approx(gained)
+
+
+def test_the_measured_side_of_the_papers_differences(section: Path) -> None:
+    written = pd.read_csv(section / "published_differences.csv").set_index("metric")
+    assert list(written.index) == ["accuracy", "pr_auc", "f1"] and set(written["row"]) == {"MAE w/ ActiveSSF"}
+    for metric in written.index:
+        before, after = (over_folds(section, title, metric) for title in RUNS)
+        assert written["measured_difference"][metric] == pytest.approx((after - before).mean())
+        assert written["measured_p"][metric] == pytest.approx(stats.ttest_rel(after, before).pvalue)
+
+
+def test_the_ablation(write_run: WriteRun, tmp_path: Path) -> None:
+    steps = ("none", "crf", "activessf")
+    folders = [
+        write_run(f"mae-{step}", "mae", step, counts=COUNTS, rare=[], common=[], folds=folds, skill=1 + number)
+        for number, (step, folds) in enumerate(zip(steps, (range(5), range(5), [0, 2, 3, 4]), strict=True))
+    ]
+    table = ablation_table(in_table_order(collect_runs(tmp_path / "runs")[0]))
+    assert table is not None
+    found = [
+        {fold.name: one_fold(pd.read_csv(fold / "predictions.csv")) for fold in sorted(folder.glob("fold_*"))}
+        for folder in folders
+    ]
+    for row, folds in enumerate(found):
+        for metric in ("accuracy", "pr_auc", "f1"):
+            values = pd.Series([figures[metric] for figures in folds.values()])
+            assert table.values[f"{metric}_mean"][row] == pytest.approx(values.mean())
+            assert table.values[f"{metric}_sd"][row] == pytest.approx(values.std(ddof=1))
+        if row:
+            gains = [figures["pr_auc"] - found[row - 1][fold]["pr_auc"] for fold, figures in folds.items()]
+            assert table.values["pr_auc_gain"][row] == pytest.approx(np.mean(gains))
+    assert np.isnan(table.values["pr_auc_gain"][0])
 
 
 def test_the_page_shows_the_numbers_of_the_files(section: Path) -> None:

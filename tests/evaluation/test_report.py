@@ -115,6 +115,42 @@ def test_unfinished_folds_do_not_stop_the_report(write_run: WriteRun, tmp_path: 
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_runs_without_a_finished_fold_are_named_below_the_tables_of_their_data(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    write_pair(write_run)
+    for name in ("demo-quick-mae-crf-0123", "bccd-quick-mae-none-4567"):
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / ".fold_1.lock").touch()
+    write_report(tmp_path / "runs", tmp_path / "report")
+    for table in ("overall.md", "per_class.tex"):
+        text = (tmp_path / "report/demo-quick-seed0" / table).read_text(encoding="utf-8").replace("\\", "")
+        assert "Not in the tables, since no fold of it is finished: demo-quick-mae-crf-0123 (fold 1 failed" in text
+        assert "bccd" not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_names_are_text_in_a_spreadsheet_and_no_control_character_reaches_the_terminal(
+    write_run: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["=1+1", "@SUM(A1)", "-5", "+7", "a,b"]
+    for number, selection in enumerate(("none", "activessf")):
+        write_run(f"mae-{number}", "mae", selection, counts=dict.fromkeys(names, 6), folds=[0], skill=0.5,
+                  rare=[], common=[], title=f"=\x1b[2J{selection}")  # fmt: skip
+    assert main(["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "report")]) == 0
+    printed = capsys.readouterr().out
+    assert "only fold 0" in printed and "\x1b" not in printed
+    section = tmp_path / "report/demo-quick-seed0"
+    classes = pd.read_csv(section / "per_class.csv", dtype=str, keep_default_na=False)["class"]
+    assert list(classes[:5]) == ["'=1+1", "'@SUM(A1)", "'-5", "'+7", "a,b"]
+    for path in section.glob("*.csv"):
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for name in frame.columns:
+            numbers = pd.to_numeric(frame[name], errors="coerce").notna()
+            assert not frame[name][~numbers].str.startswith(("=", "+", "-", "@")).any(), (path.name, name)
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_another_seed_is_another_section(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("mae-1", folds=[0], counts=SMALL, rare=[], common=[])
     write_run("mae-0", "mae", "none", folds=[0], counts=SMALL, rare=[], common=[], seed=7)

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from activessf import __version__
+from activessf.evaluation.formatting import spreadsheet_text
 from activessf.evaluation.page.cells import pooled_predictions
 from activessf.evaluation.page.configuration import run_columns, run_entries
 from activessf.evaluation.page.confusion import matrix_rows
@@ -40,6 +41,7 @@ def write_section_page(
     notes: Sequence[str],
     folder: Path,
     limits: Limits,
+    num_resamples: int,
 ) -> Path:
     """Write the page of a section, `index.html`, and the list of confident mistakes beside it.
 
@@ -55,6 +57,7 @@ def write_section_page(
         notes: What was left out of the whole report.
         folder: The section's folder, where the tables stand.
         limits: How much is shown of cells.
+        num_resamples: Number of bootstrap resamples that its intervals rest on.
 
     Returns:
         The page.
@@ -62,7 +65,8 @@ def write_section_page(
     page, runs, classes = folder / PAGE, section.runs, union_of_classes(section.runs)
     cells, predictions = pooled_predictions(runs, classes)
     files = crop_files(runs, cells)
-    write_table(mistakes_table(runs, predictions, cells, classes, limits.mistakes), folder / MISTAKES_FILE)
+    mistakes = mistakes_table(runs, predictions, cells, classes, limits.mistakes)
+    write_table(spreadsheet_text(mistakes), folder / MISTAKES_FILE)
     data = page_data(predictions, cells, classes, files, limits)
     text = _rendered(
         "section.html.jinja",
@@ -77,7 +81,7 @@ def write_section_page(
         pictures=_pictures_note(cells, files, data),
         limits=limits,
         mistakes_file=MISTAKES_FILE,
-        method=method_section(runs, cells),
+        method=method_section(runs, cells, num_resamples),
         notes=notes,
     )
     write_text(text, page)

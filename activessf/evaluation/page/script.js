@@ -129,13 +129,10 @@ for (const button of document.querySelectorAll("button.enlarge")) {
   button.addEventListener("click", () => button.setAttribute("aria-pressed", String(button.classList.toggle("large"))));
 }
 
-// A link to a run's configuration opens it; on paper all that belongs there is open.
+// A link to a run's configuration opens it.
 function openTarget() {
   const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (target && target.tagName === "DETAILS") target.open = true;
 }
 window.addEventListener("hashchange", openTarget);
 openTarget();
-window.addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details.printed")) details.open = true;
-});

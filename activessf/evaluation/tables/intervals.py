@@ -9,8 +9,8 @@ import pandas as pd
 
 from activessf.evaluation.intervals import Interval, Pooled
 from activessf.evaluation.runs import Run, union_of_classes
-from activessf.evaluation.tables.notes import notes_on_leaks
-from activessf.evaluation.tables.table import NOTHING, Table, marked_class, marked_title, notes_on_marks
+from activessf.evaluation.tables.notes import notes_on_folds, notes_on_leaks
+from activessf.evaluation.tables.table import NOTHING, Table, listed, marked_class, marked_title, notes_on_marks
 
 # Percentile intervals of fewer units are too narrow to be relied on.
 _FEW_UNITS = 20
@@ -52,6 +52,8 @@ def intervals_table(
         "probabilities differently, so that this is not the mean over folds. Of classes with few cells the intervals "
         "are somewhat too narrow and lie high, since resamples repeat cells.",
         *notes_on_marks(rare, common),
+        *notes_on_folds(runs),
+        *_note_on_untested(classes, pooled),
         *_notes_on_few_units(runs, pooled),
         *_notes_on_left_out(runs, pooled),
         *notes_on_leaks(runs),
@@ -68,6 +70,12 @@ def _written(interval: Interval | None) -> str:
 
 def _resamples(pooled: Collection[Pooled]) -> int:
     return max(len(found.samples["pr_auc"]) for found in pooled)
+
+
+def _note_on_untested(classes: Sequence[str], pooled: Mapping[str, Pooled]) -> list[str]:
+    tested = {metric for found in pooled.values() for metric in found.estimates}
+    untested = [name for name in classes if f"pr_auc/{name}" not in tested]
+    return [f"Without a test cell in any fold here: {listed(untested)}."] if untested else []
 
 
 def _notes_on_few_units(runs: Sequence[Run], pooled: Mapping[str, Pooled]) -> list[str]:

@@ -17,7 +17,8 @@ def notes_on_folds(runs: Sequence[Run]) -> list[str]:
         missing = sorted(set(range(run.num_folds)) - set(run.folds))
         if missing:
             started = f" (started, not finished: {listed(run.unfinished)})" if run.unfinished else ""
-            notes.append(f"{run.title}: only fold {listed(run.folds)}; missing are {listed(missing)}{started}.")
+            verb = "is" if len(missing) == 1 else "are"
+            notes.append(f"{run.title}: only fold {listed(run.folds)}; missing {verb} {listed(missing)}{started}.")
     if len({tuple(run.folds) for run in runs}) > 1:
         notes.append("The rows rest on different folds: compare them by the paired differences, not by their means.")
     return notes
@@ -55,6 +56,9 @@ def notes_on_absent_classes(runs: Sequence[Run], classes: Sequence[str]) -> list
         folds = sorted(fold for fold, names in absent.items() if name in names)
         if folds:
             seen = sorted({len(set(run.folds) - set(folds)) for run in runs})
+            if seen == [0]:
+                notes.append(f"{name} has no test cell in any fold here, and so no score.")
+                continue
             count = str(seen[0]) if len(seen) == 1 else f"{seen[0]} to {seen[-1]}, depending on the run"
             notes.append(f"{name} has no test cell in fold {listed(folds)}: mean over the other folds ({count}).")
     return notes

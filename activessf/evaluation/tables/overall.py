@@ -82,6 +82,7 @@ def further_metrics_table(runs: Sequence[Run]) -> Table:
         "ECE is the expected calibration error of the predicted class in 15 bins; class-wise ECE and Brier score are "
         "means over the classes' one-vs-rest errors. Of these three the lowest is the best. Folds with few cells "
         "overestimate both calibration errors.",
+        *notes_on_folds(runs),
         *notes_on_leaks(runs),
         *notes_on_macro_means(runs, "Balanced accuracy, AUROC, class-wise ECE and Brier score"),
     ]

@@ -9,7 +9,13 @@ import pandas as pd
 from activessf.evaluation.long_tail import LongTail, long_tail
 from activessf.evaluation.runs import Run, union_of_classes
 from activessf.evaluation.statistics import mean_and_deviation
-from activessf.evaluation.tables.notes import MEANS, notes_on_absent_classes, notes_on_leaks
+from activessf.evaluation.tables.notes import (
+    MEANS,
+    notes_on_absent_classes,
+    notes_on_folds,
+    notes_on_leaks,
+    notes_on_macro_means,
+)
 from activessf.evaluation.tables.table import (
     PLUS_MINUS,
     Table,
@@ -86,7 +92,7 @@ def long_tail_table(
         means.append(row_means)
     best = best_of_pairs(runs, pd.DataFrame(means), first_column=1)
     notes = [*_notes_on_parts(parts, counts), f"In each fold the mean over the part's classes. {MEANS}"]
-    notes += notes_on_leaks(runs)
+    notes += [*notes_on_folds(runs), *notes_on_leaks(runs), *notes_on_macro_means(runs, "A part's means")]
     return Table("long_tail", "Head, medium and tail classes", pd.DataFrame(values), pd.DataFrame(text), notes, best)
 
 
@@ -114,7 +120,8 @@ def _class_table(
             row_means.append(numbers[f"{metrics[0]}_mean"])
         text.append(row)
         means.append(row_means)
-    notes = [note, *notes_on_marks(rare, common), *notes_on_absent_classes(runs, classes), *notes_on_leaks(runs)]
+    notes = [note, *notes_on_marks(rare, common), *notes_on_folds(runs)]
+    notes += [*notes_on_absent_classes(runs, classes), *notes_on_leaks(runs)]
     best = best_of_pairs(runs, pd.DataFrame(means), 1, range(len(classes)) if lowest else ())
     return Table(name, title, pd.DataFrame(values), pd.DataFrame(text), notes, best)
 

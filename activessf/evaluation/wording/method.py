@@ -27,7 +27,7 @@ class Paragraph:
     runs: tuple[str, ...] = ()
 
 
-def method_section(runs: Sequence[Run], cells: pd.DataFrame) -> dict[str, list[Paragraph]]:
+def method_section(runs: Sequence[Run], cells: pd.DataFrame, num_resamples: int) -> dict[str, list[Paragraph]]:
     """What was done, by topic in the order of a paper, from nothing but what the runs have recorded.
 
     Settings that no sentence knows are left to the runs' own tables; a sentence whose settings were not recorded is
@@ -36,6 +36,7 @@ def method_section(runs: Sequence[Run], cells: pd.DataFrame) -> dict[str, list[P
     Args:
         runs: Runs of one section.
         cells: Their distinct test cells: image, label, group, fold.
+        num_resamples: Number of bootstrap resamples that intervals rest on.
     """
     rare, common = marked_classes(runs, "rare"), marked_classes(runs, "common")
     summaries = {run.name: region_summary(next(iter(run.folds.values()))) for run in runs}
@@ -45,7 +46,7 @@ def method_section(runs: Sequence[Run], cells: pd.DataFrame) -> dict[str, list[P
         "Selection": _by_run(runs, [selection_paragraph(run) for run in runs]),
         "Pretraining": _by_run(runs, [pretraining_paragraph(run) for run in runs]),
         "Fine-tuning": _by_run(runs, [finetuning_paragraph(run) for run in runs]),
-        "Evaluation": [Paragraph(evaluation_paragraph(runs))],
+        "Evaluation": [Paragraph(evaluation_paragraph(runs, cells, num_resamples))],
         "Software and time": [Paragraph(software_paragraph(runs))],
     }
     return {topic: paragraphs for topic, paragraphs in topics.items() if paragraphs}

@@ -14,14 +14,35 @@ _METHODS = {
     "mixedae": "MixedAE (arXiv 2303.17152)",
     "mocov3": "MoCo v3 (arXiv 2104.02057)",
 }
+# Of each the first that has its settings.
 _LOSSES = {
-    "cross_entropy": "cross-entropy",
-    "weighted": "class-weighted cross-entropy",
-    "focal": "the focal loss",
-    "balanced_softmax": "balanced softmax",
-    "logit_adjusted": "logit-adjusted cross-entropy",
-    "ldam": "the LDAM loss",
+    "cross_entropy": ("cross-entropy",),
+    "weighted": (
+        "weighted cross-entropy (a cell of a class of n training cells counts n^-{loss.exponent})",
+        "weighted cross-entropy (a cell counts 1 over the effective number of its class's training cells, beta "
+        "{loss.beta}, arXiv 1901.05555)",
+        "class-weighted cross-entropy",
+    ),
+    "focal": ("the focal loss (gamma {loss.gamma}, arXiv 1708.02002)", "the focal loss"),
+    "balanced_softmax": ("balanced softmax (arXiv 2007.10740)",),
+    "logit_adjusted": (
+        "logit-adjusted cross-entropy (tau {loss.tau}, arXiv 2007.07314)",
+        "logit-adjusted cross-entropy",
+    ),
+    "ldam": (
+        "the LDAM loss (largest margin {loss.max_margin}, scale {loss.scale}, arXiv 1906.07413)",
+        "the LDAM loss",
+    ),
 }
+_REWEIGHTED = (
+    "After {loss.reweight_from%} % of the training a cell counted 1 over the effective number of its class's training "
+    "cells (beta {loss.beta}, arXiv 1901.05555)."
+)
+_SAMPLERS = (
+    "a class of n training cells in proportion to n^{sampler.exponent} (arXiv 1910.09217)",
+    "each in proportion to 1 over the effective number of its class's training cells (beta {sampler.beta}, arXiv "
+    "1901.05555)",
+)
 _EPOCH_RULES = {
     "last": "The weights of the last step were tested.",
     "best": "The weights of the best epoch on an inner validation part of the training folds were tested.",
@@ -67,6 +88,7 @@ def finetuning_paragraph(run: Run) -> str:
     return joined(
         f"{what} on the labeled cells of the training folds{_loss(run)}{_pooled(settings)}.",
         _optimisation(settings, "recipe.finetuning", "recipe.finetuning.betas", "ssl_method.finetuning_layer_decay"),
+        _loss_details(run),
         filled("Drop path was {recipe.finetuning.drop_path_rate}.", settings),
         _views(settings, ("recipe.finetuning.view",)),
         *(filled(text, settings) for key, text in _EXTRAS.items() if settings.get(key)),
@@ -120,9 +142,31 @@ def _loss(run: Run) -> str:
     smoothing = (
         filled(" with label smoothing {loss.label_smoothing}", settings) if settings.get("loss.label_smoothing") else ""
     )
+    loss = first_filled(_LOSSES.get(name, ()), settings) or name
+    return f" by {loss}{smoothing}"
+
+
+def _loss_details(run: Run) -> str:
+    """What a loss does besides, and how cells were drawn."""
+    settings, ldam = run.settings, run.choices.get("loss") == "ldam"
+    normalised = "The classifier's logits were scaled cosines of its features and weights (both normalised)."
+    reweighted = ldam and settings.get("loss.reweight_from") not in (None, 1, 1.0)
+    return joined(
+        normalised if ldam and settings.get("loss.normalised_classifier") else "",
+        filled(_REWEIGHTED, settings) if reweighted else "",
+        _drawn(run),
+    )
+
+
+def _drawn(run: Run) -> str:
     sampler = run.choices.get("sampler", "natural")
-    drawn = "" if sampler == "natural" else f", cells drawn by the sampler {sampler}"
-    return f" by {_LOSSES.get(name, name)}{smoothing}{drawn}"
+    if sampler == "natural":
+        return ""
+    if run.settings.get("sampler.exponent") == 0:
+        how = "all classes equally often"
+    else:
+        how = first_filled(_SAMPLERS, run.settings) or f"by the sampler {sampler}"
+    return f"Training cells were drawn with replacement, {how}."
 
 
 def _optimisation(settings: Settings, recipe: str, betas: str, layer_decay: str) -> str:
@@ -138,7 +182,9 @@ def _optimisation(settings: Settings, recipe: str, betas: str, layer_decay: str)
     momenta = filled(f"AdamW (betas {{{betas}}})", settings) or "AdamW"
     layers = settings.get(layer_decay)
     by_layer = f"layer-wise decay of the learning rate {shown(layers)}" if layers not in (None, 1, 1.0) else ""
-    words = ", ".join(filter(None, [length, batch, rate, schedule, decay, by_layer]))
+    precision = settings.get("trainer.precision")
+    reduced = f"precision {shown(precision)}" if precision not in (None, "32-true") else ""
+    words = ", ".join(filter(None, [length, batch, rate, schedule, decay, by_layer, reduced]))
     return f"Optimiser: {momenta}, {words}." if words else ""
 
 
@@ -152,11 +198,24 @@ def _views(settings: Settings, places: Iterable[str]) -> str:
                 if settings.get(f"{place}.{key}")
             ]
             turns = ["turned by quarter turns"] if settings.get(f"{place}.quarter_turns") else []
-            jitter = (
-                ["changed in colour"] if settings.get("ssl_method.view.jitter.probability") and "crop" in place else []
-            )
-            return ", ".join([crop, *flips, *turns, *jitter]) + "."
+            return ", ".join([crop, *flips, *turns, *_changes(settings, place)]) + "."
     return ""
+
+
+def _changes(settings: Settings, place: str) -> list[str]:
+    """What a view changes of the image besides its place, of those settings that are not 0."""
+    of_pair = "ssl_method.view" if place == "ssl_method.view.crop" else place
+    texts = {
+        f"{place}.brightness": f"brightness changed by up to {{{place}.brightness%}} %",
+        f"{place}.contrast": f"contrast changed by up to {{{place}.contrast%}} %",
+        f"{of_pair}.jitter.probability": "changed in colour",
+        f"{of_pair}.grey": "some made grey",
+        f"{of_pair}.blur": "some blurred",
+        f"{of_pair}.solarize": "some solarised",
+        f"{place}.rand_augment": f"RandAugment ({{{place}.rand_augment}}, arXiv 1909.13719)",
+        f"{place}.erasing": f"random erasing with probability {{{place}.erasing}} (arXiv 1708.04896)",
+    }
+    return [filled(text, settings) for key, text in texts.items() if settings.get(key)]
 
 
 def _tested_weights(run: Run) -> str:

@@ -167,6 +167,29 @@ def test_a_fold_that_only_the_baseline_has_is_in_no_difference(write_run: WriteR
     assert row["lower"] < row["pooled_difference"] < row["upper"]
 
 
+def test_every_table_of_means_says_which_folds_are_missing(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("mae-0", "mae", "none", counts=SMALL, rare=["c"], common=["a"])
+    write_run("mae-1", folds=[0, 1, 3, 4], counts=SMALL, rare=["c"], common=["a"], absent={1: ["c"]})
+    runs = runs_below(tmp_path)
+    tables = {table.name: table for table in section_tables(runs, compare(runs), SMALL, 20)}
+    for name in ("overall", "further_metrics", "per_class", "long_tail", "intervals", "calibration"):
+        notes = "\n".join(tables[name].notes)
+        assert "mae + activessf: only fold 0, 1, 3, 4; missing is 2." in notes, name
+        assert "The rows rest on different folds" in notes, name
+    for name in ("overall", "further_metrics", "long_tail"):
+        assert any(note.endswith("Without test cells: fold 1: c.") for note in tables[name].notes), name
+
+
+def test_a_class_without_a_test_cell_in_any_fold_has_no_score_and_is_named(write_run: WriteRun, tmp_path: Path) -> None:
+    write_pair(write_run, folds=[0, 1], absent={0: ["c"], 1: ["c"]})
+    runs = runs_below(tmp_path)
+    tables = {table.name: table for table in section_tables(runs, compare(runs), SMALL, 20)}
+    for name in ("per_class", "calibration"):
+        assert set(tables[name].text["c\N{DAGGER}"]) == {"-"}
+        assert "c has no test cell in any fold here, and so no score." in tables[name].notes
+    assert "Without a test cell in any fold here: c." in tables["intervals"].notes
+
+
 def test_runs_without_a_baseline_have_no_table_by_class(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("mae-1", counts=SMALL, rare=[], common=[])
     runs = runs_below(tmp_path)

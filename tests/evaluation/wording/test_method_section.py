@@ -25,14 +25,16 @@ SMALL = {"G-MK": 60, "P-MK": 30, "HL-MK": 10}
 def run_with(*overrides: str) -> Run:
     """A run as it would record the configuration that a command line gives."""
     config = configure(Path("nowhere"), "recipe=paper", *overrides)
-    choices = {name: config[name].name for name in ("ssl_method", "selection", "backbone")} | {"loss": "cross_entropy"}
+    choices = {name: config[name].name for name in ("ssl_method", "selection", "backbone")}
+    groups = {"loss": "cross_entropy", "sampler": "natural"}
+    choices |= groups | {name: option for name, option in (item.split("=") for item in overrides) if name in groups}
     return Run("made", "made", choices, flat(plain(config)), 0, {})
 
 
 def section(tmp_path: Path) -> dict[str, str]:
     runs, _ = collect_runs(tmp_path / "runs")
     cells, _ = pooled_predictions(runs, union_of_classes(runs))
-    topics = method_section(runs, cells)
+    topics = method_section(runs, cells, 1000)
     return {
         topic: "\n".join(f"[{', '.join(item.runs)}] {item.text}" if item.runs else item.text for item in paragraphs)
         for topic, paragraphs in topics.items()
@@ -88,6 +90,23 @@ def test_pretraining_follows_its_settings(overrides: list[str], said: str) -> No
         (["recipe.finetuning.cutmix=1.0"], "Images were mixed by CutMix (alpha 1)."),
         (["recipe.finetuning.ema_decay=0.999"], "A running average of the weights (decay 0.999) was tested."),
         (["recipe.finetuning.checkpoint=best"], "of the training folds were tested. It was 20 % of them."),
+        (["loss=weighted"], "by weighted cross-entropy (a cell of a class of n training cells counts n^-1) with label"),
+        (["loss=weighted", "loss.exponent=null", "loss.beta=0.99"], "number of its class's training cells, beta 0.99"),
+        (["loss=focal"], "by the focal loss (gamma 2, arXiv 1708.02002), from"),
+        (["loss=balanced_softmax"], "by balanced softmax (arXiv 2007.10740), from the mean"),
+        (["loss=logit_adjusted", "loss.tau=1.5"], "by logit-adjusted cross-entropy (tau 1.5, arXiv 2007.07314)"),
+        (["loss=ldam"], "largest margin 0.5, scale 30, arXiv 1906.07413), from the mean of the patch tokens. "),
+        (["loss=ldam"], "The classifier's logits were scaled cosines"),
+        (["loss=ldam"], "After 80 % of the training a cell counted 1 over the effective number"),
+        (["sampler=class_balanced"], "Training cells were drawn with replacement, all classes equally often."),
+        (["sampler=sqrt"], "a class of n training cells in proportion to n^0.5 (arXiv 1910.09217)."),
+        (["sampler=effective_number"], "of its class's training cells (beta 0.999, arXiv 1901.05555)."),
+        (["trainer.precision=bf16-mixed"], "precision bf16-mixed"),
+        (["+recipe.finetuning.view.brightness=0.2"], "brightness changed by up to 20 %"),
+        (
+            ["recipe=official"],
+            "RandAugment (rand-m9-mstd0.5-inc1, arXiv 1909.13719), random erasing with probability 0.25",
+        ),
         (["evaluation=linear_probe"], "logistic regression on them classified the tested ones, C chosen on 20 % of"),
         (["evaluation=knn"], "the 20 nearest by cosine voted (temperature 0.07)"),
     ],
@@ -267,11 +286,39 @@ def test_a_scope_that_was_not_recorded_is_not_claimed(write_run: Write, tmp_path
     assert "Of the tested fold no label had a part in it" in section(tmp_path)["Selection"]
 
 
+def test_an_ldam_without_what_it_can_leave_out_is_told_without_it() -> None:
+    told = finetuning_paragraph(run_with("loss=ldam", "loss.normalised_classifier=false", "loss.reweight_from=1"))
+    assert "the LDAM loss" in told and "cosines" not in told and "effective number" not in told
+
+
+def test_all_changes_of_the_views_of_mocov3_are_told() -> None:
+    told = pretraining_paragraph(run_with("ssl=mocov3"))
+    assert "mirrored left-right, changed in colour, some made grey, some blurred, some solarised." in told
+
+
 def test_tests_are_told_where_there_is_something_to_compare(write_run: Write, tmp_path: Path) -> None:
     write_run("mae-1", folds=[0], counts=SMALL, rare=[], common=[])
-    assert "t-test" not in section(tmp_path)["Evaluation"]
+    alone = section(tmp_path)["Evaluation"]
+    assert "t-test" not in alone and "compared" not in alone
+    for fact in ("Matthews", "AUROC", "calibration error in 15 bins", "head, medium and tail classes. Classes sorted",
+                 "intervals of 95 % from 1,000 bootstrap resamples of whole images."):  # fmt: skip
+        assert fact in alone, fact
     write_run("mae-0", "mae", "none", folds=[0], counts=SMALL, rare=[], common=[])
-    assert "paired t-tests" in section(tmp_path)["Evaluation"] and "Holm" in section(tmp_path)["Evaluation"]
+    assert "of a single fold there is no test" in section(tmp_path)["Evaluation"]
+
+
+@pytest.mark.parametrize("num_folds", [5, 7])
+def test_the_tests_of_several_folds_are_told_by_name(num_folds: int, write_run: Write, tmp_path: Path) -> None:
+    for name, selection in (("mae-0", "none"), ("mae-1", "activessf")):
+        write_run(
+            name, "mae", selection, folds=range(num_folds), num_folds=num_folds, counts=SMALL, groups=2,
+            rare=["HL-MK"], common=["G-MK"],
+        )  # fmt: skip
+    told = section(tmp_path)["Evaluation"]
+    for fact in ("paired t-tests", "Nadeau and Bengio", "Holm's correction", "Hedges' g", "The data set's common",
+                 "resamples of whole groups (patients or slides)", "Differences of PR-AUC have intervals"):  # fmt: skip
+        assert fact in told, fact
+    assert ("Wilcoxon" in told) is (num_folds == 7)
 
 
 @pytest.mark.parametrize(
