@@ -18,6 +18,7 @@ from activessf.data.images import write_png
 from activessf.methods.decoder import PixelDecoder
 from activessf.methods.mae import MAE
 from activessf.methods.method import SelfSupervisedMethod
+from activessf.methods.mocov3 import MoCoV3
 from activessf.training.finetuning import Finetuning
 from activessf.training.losses import LDAMLoss
 from activessf.training.optimization import Optimization
@@ -53,6 +54,13 @@ class StopAfter(Callback):
 def masked() -> SelfSupervisedMethod:
     """Draws masks."""
     method = MAE(VIT, partial(PixelDecoder, embed_dim=16, depth=1, num_heads=2), 0.75, False)
+    method.optimization = OPTIMIZATION
+    return method
+
+
+def contrasting() -> SelfSupervisedMethod:
+    """Has slow copies, whose momentum rises with the progress of the training, and running statistics."""
+    method = MoCoV3(VIT, 24, 16, temperature=0.2, momentum=0.9, stop_grad_conv1=True)
     method.optimization = OPTIMIZATION
     return method
 
@@ -120,6 +128,21 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(make, workers, imag
         assert same(found, expected), stop
         columns = [name for name in logged if name.endswith("loss")]
         pd.testing.assert_frame_equal(history[columns], logged[columns])
+
+
+def test_slow_copies_and_their_momentum_go_on_where_they_were(images, tmp_path) -> None:
+    view = RandomView(32, (0.3, 1.0))
+    pairs = ImageFiles(images.paths, None, lambda image, rng: np.stack([view(image, rng) for _ in range(2)]), seed=5)
+    expected, _ = train(contrasting, pairs, tmp_path / "whole")
+    slow = {name: value for name, value in expected.items() if name.startswith("momentum_encoder.blocks.")}
+    assert slow and not any(
+        torch.equal(value, expected[name.removeprefix("momentum_")]) for name, value in slow.items()
+    )
+    for stop in (3, 8):
+        with pytest.raises(Stopped):
+            train(contrasting, pairs, tmp_path / str(stop), stop)
+        found, _ = train(contrasting, pairs, tmp_path / str(stop))
+        assert same(found, expected), stop
 
 
 @pytest.mark.parametrize("make", [frozen, with_margins])
