@@ -26,7 +26,7 @@ from activessf.evaluation.runs import Run, collect_runs, tested_counts
 from activessf.evaluation.sections import Section, note_on_lacking_runs, split_into_sections
 from activessf.evaluation.tables.section import section_tables
 from activessf.evaluation.tables.table import Table
-from activessf.evaluation.unfinished import unfinished_folds
+from activessf.evaluation.unfinished import failed_jobs, unfinished_folds
 from activessf.manifests import write_table, write_text
 
 _OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
@@ -71,6 +71,7 @@ def write_report(
     known = {run.name for run in found}
     without = [item for item in begun if item.run not in known]
     notes += [f"{item.run}, fold {item.fold}: {item.state}." for item in without]
+    notes += failed_jobs(runs_dir)
     sections = split_into_sections(_chosen(found, data, recipe))
     lines, pages, refused = list[str](), [], dict[str, tuple[str, ...]]()
     for section in tqdm(sections, desc="Writing the report", unit="section"):

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from activessf.jobs.record import DEAD, FAILED, FINISHED, JobRecord, read_records
 from activessf.owners import from_token
 
 _PARTIAL = re.compile(r"\.fold_(\d+)\.partial-(.+)")
 _CHECKPOINTS = re.compile(r"(.+)-fold_(\d+)")
 _FOLD = re.compile(r"fold_(\d+)")
+_TRAINING_LOG = "train.log"
+_LISTED = 20
 
 
 @dataclass(frozen=True, order=True)
@@ -48,6 +51,28 @@ def unfinished_folds(runs_dir: Path) -> list[Unfinished]:
         for (run, fold), state in found.items()
         if not any(runs_dir.rglob(f"{_escaped(run)}/fold_{fold}/predictions.csv"))
     )
+
+
+def failed_jobs(runs_dir: Path) -> list[str]:
+    """A note for each job of train.py that has failed, with its error, and has not been finished since.
+
+    A job that fails before it trains leaves nothing in the folder of runs: only its record tells.
+
+    Args:
+        runs_dir: The folder of runs; the records are in `jobs`, beside it.
+    """
+    newest: dict[tuple[str, ...], JobRecord] = {}
+    for record in sorted(read_records(runs_dir.parent / "jobs"), key=lambda record: record.written):
+        trains = Path(str(record.said.get("log_file"))).name == _TRAINING_LOG
+        if trains and record.state in (FAILED, DEAD, FINISHED):
+            newest[tuple(sorted(record.overrides))] = record
+    failed = [record for record in newest.values() if record.state != FINISHED]
+    notes = [f"The job {' '.join(record.overrides)} failed: {_last_line(record.error)}" for record in failed[:_LISTED]]
+    return notes + ([f"And {len(failed) - _LISTED} more jobs failed."] if len(failed) > _LISTED else [])
+
+
+def _last_line(error: str) -> str:
+    return (error.strip().splitlines() or ["its error is not known."])[-1]
 
 
 def _begun(runs_dir: Path) -> Iterator[tuple[str, int, str]]:

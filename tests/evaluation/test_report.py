@@ -120,12 +120,14 @@ def test_runs_without_a_finished_fold_are_named_below_the_tables_of_their_data(
 ) -> None:
     write_pair(write_run)
     for name in ("demo-quick-mae-crf-0123", "bccd-quick-mae-none-4567"):
-        (tmp_path / "runs" / name).mkdir()
-        (tmp_path / "runs" / name / ".fold_1.lock").touch()
+        (tmp_path / "runs" / name / ".fold_1.partial-x7_y").mkdir(parents=True)
     write_report(tmp_path / "runs", tmp_path / "report")
     for table in ("overall.md", "per_class.tex"):
         text = (tmp_path / "report/demo-quick-seed0" / table).read_text(encoding="utf-8").replace("\\", "")
-        assert "Not in the tables, since no fold of it is finished: demo-quick-mae-crf-0123 (fold 1 failed" in text
+        assert (
+            "Not in the tables, since no fold of it is finished: demo-quick-mae-crf-0123 (fold 1 runs, or was killed"
+            in text
+        )
         assert "bccd" not in text
 
 

@@ -1,5 +1,7 @@
 """Folds without a result, told by what trainings leave behind."""
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from activessf.evaluation.report import write_report
-from activessf.evaluation.unfinished import unfinished_folds
+from activessf.evaluation.unfinished import failed_jobs, unfinished_folds
 from activessf.owners import new_owner
 
 WriteRun = Callable[..., Path]
@@ -47,5 +49,30 @@ def test_running_stopped_and_failed_folds_are_told_apart_and_finished_ones_left_
     assert "odd[name, fold 1: runs, or was stopped in fine-tuning" in (tmp_path / "report" / "index.html").read_text()
 
 
+def write_job(tmp_path: Path, name: str, written: int, state: str, *overrides: str, log: str = "train.log") -> None:
+    path = tmp_path / "jobs" / name / "status.json"
+    path.parent.mkdir(parents=True)
+    said = {"state": state, "job": 0, "overrides": overrides, "log_file": f"/somewhere/{log}"}
+    path.write_text(json.dumps(said | ({"error": "Traceback\nOutOfMemoryError: 80 GiB"} if state == "failed" else {})))
+    os.utime(path, (written, written))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_jobs_that_failed_and_were_not_finished_since_are_named_in_the_report(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    write_run("mae-1", folds=[0], counts=SMALL, rare=[], common=[])
+    write_job(tmp_path, "a/0", 1000, "failed", "ssl=mae", "fold='1'")
+    write_job(tmp_path, "b/0", 2000, "finished", "fold='1'", "ssl=mae")  # the same, again
+    write_job(tmp_path, "a/1", 1000, "finished", "ssl=mae", "fold='2'")
+    write_job(tmp_path, "c/0", 2000, "failed", "ssl=mae", "fold='2'")
+    write_job(tmp_path, "d/0", 2000, "failed", "fold='3'", log="select.log")
+    note = "The job ssl=mae fold='2' failed: OutOfMemoryError: 80 GiB"
+    assert failed_jobs(tmp_path / "runs") == [note]
+    assert note in write_report(tmp_path / "runs", tmp_path / "report")
+    assert "OutOfMemoryError: 80 GiB" in (tmp_path / "report" / "index.html").read_text()
+
+
 def test_there_may_be_nothing_unfinished(tmp_path: Path) -> None:
+    assert failed_jobs(tmp_path / "runs") == []
     assert unfinished_folds(tmp_path / "runs") == []
