@@ -123,7 +123,8 @@ class _Running:
     def end(self) -> None:
         """End those that still run."""
         end([process for _, process, _ in self.jobs.values()], _GRACE_SECONDS)
-        for _, _, lease in self.jobs.values():
+        for job, _, lease in self.jobs.values():
+            self._note("freed", job, lease)
             lease.let_go()
 
     def tell_if_idle(self, waiting: bool) -> None:

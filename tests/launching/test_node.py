@@ -123,6 +123,7 @@ def test_a_sweep_that_is_terminated_ends_its_jobs(tmp_path: Path):
         time.sleep(0.05)
     sweep.send_signal(signal.SIGTERM)
     assert sweep.wait(30) == 143
+    assert set(uses(tmp_path / "sweep")["job"]) == {0, 1}  # each was leased, and freed
     assert run(tmp_path, [job(tmp_path, 5, needs=4)]) == [0]  # all GPUs are free
 
 
