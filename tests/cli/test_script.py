@@ -30,13 +30,12 @@ def test_cfg_shows_the_method_and_the_fold(call: Runner) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "devices"])
 @pytest.mark.parametrize(
-    "line",
+    ("line", "launcher"),
     [
-        "ssl=mae selection=activessf fold=0..4 -m",
-        "ssl=mae -m selection=activessf fold=0..4",
-        "-m ssl=mae selection=activessf fold=range(0,5)",
+        ("ssl=mae selection=activessf fold=0..4 -m", "basic"),
+        ("ssl=mae -m selection=activessf fold=0..4", "devices"),
+        ("-m ssl=mae selection=activessf fold=range(0,5)", "basic"),
     ],
 )
 def test_a_sweep_runs_one_job_a_fold_and_records_plain_overrides(

@@ -56,6 +56,7 @@ def test_a_broken_picture_is_an_input_error(tmp_path: Path) -> None:
         picture(tmp_path / "broken.png")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_each_picture_is_in_the_page_once_and_the_page_no_larger_than_stated(
     write_run: Write, write_crops: Write, tmp_path: Path
 ) -> None:
