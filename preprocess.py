@@ -10,9 +10,9 @@ from activessf.cli.script import start
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     """Run stage 1 as configured."""
-    from activessf import pipeline  # brings torch, which --help needn't wait for
+    from activessf import commands  # brings torch, which --help needn't wait for
 
-    run(pipeline.preprocess, config)
+    run(commands.preprocess, config)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ else:
     @hydra.main(version_base="1.3", config_path="conf", config_name="config")
     def main(config: DictConfig) -> None:
         """Run stages 1 and 2 as configured, each only where its result is missing."""
-        from activessf import pipeline  # brings torch, which --help needn't wait for
+        from activessf import commands  # brings torch, which --help needn't wait for
 
-        run(pipeline.select, config)
+        run(commands.select, config)
 
     if __name__ == "__main__":
         start(main)

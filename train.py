@@ -10,9 +10,9 @@ from activessf.cli.script import start
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     """Run stages 1 to 4 as configured, each only where its result is missing."""
-    from activessf import pipeline  # brings torch, which --help needn't wait for
+    from activessf import commands  # brings torch, which --help needn't wait for
 
-    run(pipeline.train, config, pipeline.training_devices)
+    run(commands.train, config, commands.training_devices)
 
 
 if __name__ == "__main__":

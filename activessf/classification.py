@@ -38,6 +38,8 @@ from activessf.trainings import cell_images, make_backbone, make_optimization, t
 
 log = logging.getLogger(__name__)
 
+VERSION = 2  # raised when the result of a fine-tuning changes for the same inputs
+
 PREDICTIONS_FILE = "predictions.csv"
 _NORMALISED = "normalised_classifier"  # the key of a loss that is the network's to know
 

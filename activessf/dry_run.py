@@ -110,10 +110,10 @@ class DryRun:
         return Piece(stage, artifact.name, artifact.ready, seconds, basis=basis)
 
     def _pretraining(self) -> Piece:
-        pipeline, settings = self.pipeline, self.pipeline.pretraining_settings
+        pretraining, settings = self.pipeline.pretraining, self.pipeline.pretraining.settings
         kind = pretraining_kind(settings)
         if all(artifact.ready for artifact in self._preparation):
-            name, ready = pipeline.pretraining.name, pipeline.pretraining.ready
+            name, ready = pretraining.artifact.name, pretraining.artifact.ready
             number: int | None = len(self.selecting.pretraining_images())
         else:
             images = [self._preparation[-1].name, self.prepared.fold, self.config.selection.name]
@@ -124,7 +124,7 @@ class DryRun:
             return Piece("pretraining", name, True, None, steps)
 
         def probe() -> float:
-            method = pipeline.method()
+            method = pretraining.method()
             return self._probe(
                 method, lambda views: method(views, 0.0), build(self.config.ssl_method.view), "pretraining"
             )

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from activessf.errors import InputError
+from activessf.exits import telling_mistakes
 from activessf.jobs.record import DEAD, FAILED, FINISHED, RUNNING, SILENT, STATUS_FILE, STOPPED, JobRecord
 from activessf.jobs.sweep import SWEEP_FILE, Sweep, read_sweep
 from activessf.planning.plan import duration
@@ -25,32 +26,29 @@ _LEAST_ROWS = 3
 _REUSED = 0.1  # of the longest job: one that takes less has only found what was there
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@telling_mistakes
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the screen, once or again and again until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m activessf.status", description="Jobs and how far they are.")
     parser.add_argument("folder", nargs="?", type=Path, help="of a sweep or job; default: the newest one")
     parser.add_argument("--jobs", type=Path, default=_JOBS, help=f"where to look for the newest one (default: {_JOBS})")
     parser.add_argument("--watch", nargs="?", const=5.0, type=float, metavar="SECONDS", help="again and again")
     given = parser.parse_args(arguments)
-    try:
-        folder = newest(given.jobs) if given.folder is None else given.folder
-        if not folder.is_dir():
-            raise InputError(f"{folder} is no folder; name that of a sweep or job, such as one below outputs/jobs.")
-        if given.watch is not None and not 0 < given.watch < float("inf"):
-            raise InputError(f"--watch {given.watch} must be a number of seconds above 0.")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    folder = newest(given.jobs) if given.folder is None else given.folder
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; name that of a sweep or job, such as one below outputs/jobs.")
+    if given.watch is not None and not 0 < given.watch < float("inf"):
+        raise InputError(f"--watch {given.watch} must be a number of seconds above 0.")
     try:
         while True:
             size = shutil.get_terminal_size((120, 40))
             text = screen(read_sweep(folder), size.columns, size.lines - 1)
             print((_CLEAR if given.watch else "") + text, flush=True)
             if not given.watch:
-                return
+                return 0
             time.sleep(given.watch)
     except KeyboardInterrupt:
-        return
+        return 0
 
 
 def newest(jobs: Path) -> Path:
@@ -145,4 +143,4 @@ def _printable(line: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
+from activessf.artifacts import Artifact
 from activessf.configuration import build, without
 from activessf.data.datasets import ImageFiles, View
+from activessf.launching.meeting import waits
 from activessf.preparation import Preparation
 from activessf.training.optimization import Optimization
 from activessf.training.resuming import Checkpoints
@@ -19,10 +22,17 @@ from activessf.training.running import Runner, num_steps, num_warmup_steps
 
 log = logging.getLogger(__name__)
 
+_NO_PART_OF_TRAINER = ("accelerator", "devices", "strategy", "enable_model_summary", "log_every_n_steps")
+
 
 def make_backbone(config: DictConfig) -> Any:
     """What makes the network when it is called with `num_classes`."""
     return build(without(config.backbone, "name", "checkpoint"))
+
+
+def trainer_settings(config: DictConfig) -> dict[str, Any]:
+    """What of the Trainer has a part in a training's result."""
+    return without(config.trainer, *_NO_PART_OF_TRAINER)
 
 
 def make_optimization(
@@ -46,6 +56,15 @@ def make_optimization(
 def training_checkpoints(output_dir: Path, training: str) -> Checkpoints:
     """Where those of a training are: beside the results, whose own folders are gone when a training is killed."""
     return Checkpoints(output_dir / "checkpoints" / training)
+
+
+def obtain_training(trained: Artifact, checkpoints: Checkpoints) -> Path:
+    """What a training gives. Only where that is published, its checkpoints go: also those that a kill has left."""
+    folder = trained.obtain_together()
+    if not waits():
+        with suppress(OSError):  # results may be shared read-only
+            checkpoints.clear()
+    return folder
 
 
 def cell_images(prepared: Preparation, runner: Runner, cells: pd.DataFrame, view: View) -> ImageFiles:

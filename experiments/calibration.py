@@ -19,13 +19,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from activessf.configuration import CONF, FOLDING, build, without
-from activessf.errors import InputError
+from activessf.exits import telling_mistakes
 from activessf.regions.calibration import agreement_of, calibrated
 from activessf.regions.calibration_stage import Plan, labeled_field, parted
 from activessf.regions.matching import Agreement
 
 
-def main() -> None:
+@telling_mistakes
+def main() -> int:
     """Print one line a draw, and the means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=10, help="how many draws (default 10)")
@@ -41,6 +42,7 @@ def main() -> None:
     for name, figure in (("mean", np.mean), ("least", np.min)):
         recall, precision = figure([one.recall for one in found]), figure([one.precision for one in found])
         print(f"{name:>5} {recall:>23.3f} {precision:>10.3f}")
+    return 0
 
 
 def draw(config: DictConfig, seed: int, most_checked: int) -> Agreement:
@@ -62,7 +64,4 @@ def draw(config: DictConfig, seed: int, most_checked: int) -> Agreement:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"{error}")
+    sys.exit(main())

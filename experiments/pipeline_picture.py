@@ -27,6 +27,7 @@ from activessf.data.slide_files import open_slide
 from activessf.errors import InputError
 from activessf.evaluation.figures.style import shortened
 from activessf.evaluation.metrics import read_predictions
+from activessf.exits import telling_mistakes
 from activessf.manifests import BOX, PROTOTYPES, REGIONS, SELECTION, read_json, read_table, replacing
 from activessf.regions.filtering import RegionFilter, Steps
 from activessf.selection.stage import PROTOTYPES_FILE, SELECTION_FILE, selected_crops
@@ -141,21 +142,18 @@ class Card:
         self.figure.text(*place, text, fontsize=_points(size), color=colour, va=style.pop("va", "top"), **style)
 
 
+@telling_mistakes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and write the picture; 2 is a user's mistake."""
     options = _parser().parse_args(arguments)
     settings = {"font.family": "DejaVu Sans", "axes.edgecolor": _FAINT, "text.parse_math": False, "pdf.fonttype": 42}
-    try:
-        results = read_results(options.output_dir, options.data, options.method, options.fold, options.data_root)
-        with matplotlib.rc_context(settings):
-            figure = draw(results, options.field)
-            for path in (options.picture, options.picture.with_suffix(".pdf")):
-                with replacing(path) as temporary:
-                    _write(figure, temporary)
-                print(f"Picture: {path}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    results = read_results(options.output_dir, options.data, options.method, options.fold, options.data_root)
+    with matplotlib.rc_context(settings):
+        figure = draw(results, options.field)
+        for path in (options.picture, options.picture.with_suffix(".pdf")):
+            with replacing(path) as temporary:
+                _write(figure, temporary)
+            print(f"Picture: {path}")
     return 0
 
 

@@ -32,9 +32,9 @@ from tqdm import tqdm
 from activessf.cli.spelling import canonical
 from activessf.configuration import build, without
 from activessf.data.folds import training_and_test
-from activessf.errors import InputError
 from activessf.evaluation.formatting import format_table, markdown_table
 from activessf.evaluation.statistics import mean_and_deviation
+from activessf.exits import telling_mistakes
 from activessf.manifests import BOX, write_table, write_text
 from activessf.preparation import Preparation
 from activessf.selecting import Selecting
@@ -74,6 +74,7 @@ class Pool:
     truth: NDArray[np.object_]
 
 
+@telling_mistakes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 2 is a user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,15 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.environ.setdefault("ACTIVESSF_ROOT", str(ROOT))
     os.environ.setdefault("ACTIVESSF_PROCESS", str(os.getpid()))
-    try:
-        rows = [
-            row
-            for fold in tqdm(range(options.folds), desc="Folds", unit="fold")
-            for row in one_fold(options.settings, fold, options.strangers, options.budgets)
-        ]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    rows = [
+        row
+        for fold in tqdm(range(options.folds), desc="Folds", unit="fold")
+        for row in one_fold(options.settings, fold, options.strangers, options.budgets)
+    ]
     values, text = summarised(pd.DataFrame(rows))
     print(format_table(text))
     if options.write is not None:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from activessf.errors import InputError
 from activessf.evaluation.formatting import format_table, markdown_table, markdown_text
 from activessf.evaluation.statistics import mean_and_deviation
+from activessf.exits import telling_mistakes
 from activessf.manifests import write_table, write_text
 from activessf.selection.audit.sweep import Sweep, read_sweeps
 
@@ -35,6 +35,7 @@ COLUMNS = {
 }
 
 
+@telling_mistakes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of each set of comparable selections; 2 is a user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,11 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="write DIR/<data>.csv and .md too; with a fingerprint behind <data> where there are several tables of it",
     )
     options = parser.parse_args(arguments)
-    try:
-        sweeps = read_sweeps(options.output / "stages" / "audits", options.data)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    sweeps = read_sweeps(options.output / "stages" / "audits", options.data)
     names = file_names(sweeps)
     for sweep in sweeps:
         values, text = tables(sweep, options.alpha)

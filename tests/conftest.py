@@ -45,3 +45,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     write_demo(folder, num_labeled_slides=15, num_unlabeled_slides=3, slides_per_patient=1, seed=0, progress=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results that tests share."""
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="session")
+def run(demo: Path, outputs: Path) -> Path:
+    """The run folder of the whole pipeline, in `outputs`."""
+    from tiny import configure, on  # bring torch, which few tests need
+
+    from activessf import commands
+
+    return commands.train(configure(outputs, *on(demo), "ssl=mae", "selection=activessf", "fold=0"))

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from tiny import configure, on
 
-from activessf import auditing, pipeline
+from activessf import auditing, commands
 from activessf.auditing import Auditing, planted_sentence
 from activessf.errors import InputError
 from activessf.preparation import Preparation
@@ -131,7 +131,7 @@ def test_the_page_is_made_once_and_selections_share_a_map(
 
 def test_select_ends_with_an_audit_and_its_page(results: Path, demo: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        pipeline.select(configure(results, *on(demo), "fold=0", "audit.map_points=40", "selection.alpha=1"))
+        commands.select(configure(results, *on(demo), "fold=0", "audit.map_points=40", "selection.alpha=1"))
     assert "put among the candidates" in caplog.text
     (page,) = [line.removeprefix("To look at: ") for line in caplog.messages if line.startswith("To look at")]
     assert Path(page).is_file()
@@ -139,7 +139,7 @@ def test_select_ends_with_an_audit_and_its_page(results: Path, demo: Path, caplo
 
 def test_a_strategy_to_be_like_that_is_none_is_refused(tmp_path: Path, demo: Path) -> None:
     with pytest.raises(InputError, match="selection.like=random is no strategy"):
-        pipeline.select(configure(tmp_path, *on(demo), "fold=0", "selection=nearest", "selection.like=random"))
+        commands.select(configure(tmp_path, *on(demo), "fold=0", "selection=nearest", "selection.like=random"))
 
 
 def test_a_truth_that_can_not_be_that_of_the_slides_is_refused(tmp_path: Path, demo: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_truth_that_can_not_be_that_of_the_slides_is_refused(tmp_path: Path, d
         wrong.to_csv(path, index=False)
         try:
             with pytest.raises(InputError, match=sentence):
-                pipeline.select(configure(tmp_path, *on(demo), f"data.truth={path.name}", "fold=0"))
+                commands.select(configure(tmp_path, *on(demo), f"data.truth={path.name}", "fold=0"))
         finally:
             path.unlink()
 
@@ -186,4 +186,4 @@ def test_settings_of_the_audit_that_can_not_be_are_refused(
     tmp_path: Path, demo: Path, override: str, sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        pipeline.select(configure(tmp_path, *on(demo), "fold=0", override))
+        commands.select(configure(tmp_path, *on(demo), "fold=0", override))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from sklearn.neighbors import KNeighborsClassifier
 from tiny import configure, on
 
-from activessf import classification, pipeline
+from activessf import classification, commands, pipeline
 from activessf.checkpoints.results import trained_network
 from activessf.data.augmentations import WholeView
 from activessf.data.datasets import ImageFiles
@@ -33,7 +33,7 @@ def made(outputs: Path, demo: Path, *overrides: str) -> pipeline.Pipeline:
 
 
 def trained(outputs: Path, demo: Path, *overrides: str) -> tuple[Path, dict[str, Any], pd.DataFrame]:
-    folder = pipeline.train(configure(outputs, *on(demo), *overrides))
+    folder = commands.train(configure(outputs, *on(demo), *overrides))
     predictions = pd.read_csv(folder / "predictions.csv", keep_default_na=False)
     probabilities = predictions.filter(like="p_").to_numpy()
     assert probabilities.shape[1] == 11 and np.abs(probabilities.sum(axis=1) - 1).max() < 1e-9
@@ -77,9 +77,9 @@ def test_a_frozen_encoder_does_not_know_how_it_would_be_fine_tuned(outputs, demo
 
 
 def test_ways_to_fine_tune_share_their_pretraining(outputs, demo):
-    name = made(outputs, demo, *WHOLE_SLIDES).pretraining.name
+    name = made(outputs, demo, *WHOLE_SLIDES).pretraining.artifact.name
     for setting in ("recipe.finetuning.pool=token", "ssl.finetuning_layer_decay=0.5", "evaluation=knn"):
-        assert made(outputs, demo, *WHOLE_SLIDES, setting).pretraining.name == name, setting
+        assert made(outputs, demo, *WHOLE_SLIDES, setting).pretraining.artifact.name == name, setting
 
 
 # The epoch that is used

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tiny import configure, on
 
-from activessf import dry_run, pipeline
+from activessf import commands, dry_run, pipeline
 from activessf.cli.spelling import canonical
 from activessf.configuration import CONF
 from activessf.errors import InputError
@@ -29,7 +29,7 @@ def forgetful() -> None:
 
 
 def foretold(outputs: Path, demo: Path, *overrides: str) -> list[Piece]:
-    path = pipeline.train(configure(outputs, *on(demo), "dry_run=true", *overrides))
+    path = commands.train(configure(outputs, *on(demo), "dry_run=true", *overrides))
     assert path.name == "plan.json"
     (plan,) = read_plans([path.parent])
     return list(plan.pieces)
@@ -50,7 +50,7 @@ def first(outputs: Path, demo: Path) -> tuple[list[Piece], set[str]]:
     dry_run._known_times.cache_clear()
     pieces = foretold(outputs, demo, "fold=0", "plan.measure=false")
     assert not (outputs / "stages").exists() and not (outputs / "runs").exists()
-    pipeline.train(configure(outputs, *on(demo), "fold=0"))
+    commands.train(configure(outputs, *on(demo), "fold=0"))
     return pieces, there(outputs)
 
 
@@ -78,7 +78,7 @@ def test_another_fold_reuses_what_it_shares_and_makes_the_rest(outputs, demo, fi
     assert names(pieces, ready=True) == {
         name for name in before if name.split("/")[0] not in ("selection", "pretraining", "run")
     }
-    pipeline.train(configure(outputs, *on(demo), "fold=1"))
+    commands.train(configure(outputs, *on(demo), "fold=1"))
     made = there(outputs) - before
     assert {name.split("/")[0] for name in made} == {"selection", "pretraining", "run"}
     assert {name for name in names(pieces, ready=False) if not name.startswith("pretraining/")} < made
@@ -101,7 +101,7 @@ def test_alphas_that_keep_the_same_regions_share_their_pretraining_in_the_plan_t
     )  # fmt: skip
     settings = (("selection.alpha=0",), same)  # at alpha = 0 every threshold is UB, and so it is with LB = UB
     for overrides in settings:
-        pipeline.select(configure(outputs, *on(demo), "fold=2", *overrides))
+        commands.select(configure(outputs, *on(demo), "fold=2", *overrides))
     planned = [foretold(outputs, demo, "fold=2", "plan.measure=false", *overrides) for overrides in settings]
     pretrainings = [{piece.name for piece in pieces if piece.stage == "pretraining"} for pieces in planned]
     assert pretrainings[0] == pretrainings[1]
@@ -215,7 +215,7 @@ def test_mistakes_of_the_run_are_mistakes_of_the_dry_run(outputs, demo):
             foretold(outputs, demo, override)
 
 
-@pytest.mark.parametrize("stage", [pipeline.preprocess, pipeline.select])
+@pytest.mark.parametrize("stage", [commands.preprocess, commands.select])
 def test_the_other_scripts_refuse_a_dry_run(outputs, demo, stage):
     with pytest.raises(InputError, match="dry_run=true tells what train.py would do"):
         stage(configure(outputs, *on(demo), "dry_run=true"))
@@ -234,7 +234,7 @@ def test_a_retrained_head_needs_the_run_without_it_and_has_steps_of_its_own(outp
     own, retrained = (piece for piece in pieces if piece.stage == "run")
     assert (own.ready, own.steps) == (False, 3) and (retrained.ready, retrained.steps) == (False, 2 * (cells // 16))
     before = there(outputs)
-    folder = pipeline.train(config)
+    folder = commands.train(config)
     assert there(outputs) - before == {f"run/{own.name}", f"run/{retrained.name}"}
     assert json.loads((folder / "run.json").read_text())["classification"]["steps"] == retrained.steps
     assert pd.read_csv(folder / "history" / "metrics.csv")["train/loss"].count() == retrained.steps

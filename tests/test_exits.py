@@ -3,7 +3,8 @@ import signal
 
 import pytest
 
-from activessf.exits import leaving_on_signals
+from activessf.errors import InputError
+from activessf.exits import leaving_on_signals, telling_mistakes
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -25,3 +26,19 @@ def test_a_signal_that_someone_waits_for_stays_with_them() -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert heard == [signal.SIGUSR1]
+
+
+def test_a_command_tells_a_mistake_in_a_sentence_and_leaves_other_errors_and_statuses_as_they_are(capsys) -> None:
+    @telling_mistakes
+    def divide(number: int, by: int = 1) -> int:
+        """Divide."""
+        if number < 0:
+            raise InputError(f"{number} is below 0; give another.")
+        return number // by
+
+    assert divide(-3) == 2
+    assert capsys.readouterr() == ("", "error: -3 is below 0; give another.\n")
+    assert (divide(0), divide(6, by=2)) == (0, 3) and divide.__doc__ == "Divide."
+    with pytest.raises(ZeroDivisionError):
+        divide(1, by=0)
+    assert capsys.readouterr() == ("", "")

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from tiny import TINY, configure, on
 
-from activessf import pipeline
+from activessf import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 # Dropped paths are drawn by each process for its own images, so they have no part in what is compared.
@@ -54,7 +54,7 @@ def assert_equal(found: Path, expected: Path) -> None:
 
 @pytest.mark.slow
 def test_two_devices_give_the_run_of_one(demo: Path, tmp_path: Path) -> None:
-    expected = pipeline.train(configure(tmp_path / "one", *on(demo), *PRETRAINED))
+    expected = commands.train(configure(tmp_path / "one", *on(demo), *PRETRAINED))
     done = script(tmp_path / "two", [], *on(demo), *PRETRAINED, "trainer.devices=2", "logger=wandb")
     assert done.returncode == 0, done.stderr
     found = the_run(tmp_path / "two")
@@ -77,7 +77,7 @@ def test_two_devices_give_the_run_of_one(demo: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_torchrun_with_two_processes_gives_the_run_of_one(demo: Path, tmp_path: Path) -> None:
-    expected = pipeline.train(configure(tmp_path / "one", *on(demo), *SUPERVISED))
+    expected = commands.train(configure(tmp_path / "one", *on(demo), *SUPERVISED))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = script(tmp_path / "two", launcher, *on(demo), *SUPERVISED)
     assert done.returncode == 0, done.stderr

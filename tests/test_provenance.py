@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 from tiny import configure, on
 
-from activessf import pipeline
+from activessf import commands
 from activessf.configuration import CONF
 from activessf.provenance import frozen_requirements, rerunnable
 
@@ -22,7 +22,7 @@ from activessf.provenance import frozen_requirements, rerunnable
 @pytest.fixture(scope="module")
 def run(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("outputs")
-    return pipeline.train(configure(output, *on(demo), "selection=crf", "fold=1", "seed=7"))
+    return commands.train(configure(output, *on(demo), "selection=crf", "fold=1", "seed=7"))
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tiny import configure, on
 
-from activessf import pipeline
+from activessf import commands
 
 TABLES = ("cells/*/cells.csv", "folds/*/folds.csv", "regions/*/regions.csv", "selection/*/selection.csv",
           "selection/*/prototypes.csv")  # fmt: skip
@@ -20,7 +20,7 @@ def selected(output: Path, demo: Path, workers: int, threads: int) -> dict[str, 
     torch.set_num_threads(threads)
     try:
         with threadpool_limits(threads):
-            pipeline.select(configure(output, *on(demo), "selection=activessf", f"num_workers={workers}", "fold=1"))
+            commands.select(configure(output, *on(demo), "selection=activessf", f"num_workers={workers}", "fold=1"))
     finally:
         torch.set_num_threads(before)
     stages = output / "stages"

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from activessf.artifacts.inventory import Entry, Inventory, abandoned, folder_size, remove, take_inventory
+from activessf.errors import InputError
+from activessf.exits import telling_mistakes
 from activessf.planning.plan import duration
 
 _OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
@@ -18,7 +20,8 @@ _DAY = 86400.0
 _STORES = ("slides_searched", "feature_store")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@telling_mistakes
+def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, list or prune."""
     parser = argparse.ArgumentParser(prog="python -m activessf.artifacts", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("list", "prune"), default="list")
@@ -29,16 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--yes", action="store_true", help="prune: remove, instead of telling what would be removed")
     given = parser.parse_args(arguments)
     if not (given.outputs / "stages").is_dir():
-        print(f"error: {given.outputs} holds no stage results; name paths.output_dir by --outputs.", file=sys.stderr)
-        raise SystemExit(2)
+        raise InputError(f"{given.outputs} holds no stage results; name paths.output_dir by --outputs.")
     if not given.days >= 0:
-        print(f"error: --days {given.days} must be a number, 0 or more.", file=sys.stderr)
-        raise SystemExit(2)
+        raise InputError(f"--days {given.days} must be a number, 0 or more.")
     inventory = take_inventory(given.outputs)
     if given.command == "list":
         print("\n".join(listing(inventory, given.outputs)))
     else:
         prune(inventory, given.outputs, given.days, given.yes)
+    return 0
 
 
 def listing(inventory: Inventory, output_dir: Path) -> list[str]:
@@ -101,4 +103,4 @@ def _bytes(number: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

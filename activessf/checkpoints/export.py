@@ -15,6 +15,7 @@ from torch import nn
 
 from activessf.checkpoints.results import TrainedNetwork, trained_network
 from activessf.errors import InputError
+from activessf.exits import telling_mistakes
 from activessf.manifests import replacing
 
 _SUFFIX = ".safetensors"
@@ -31,14 +32,11 @@ their published code. backbone.checkpoint=FILE starts another training from such
 """
 
 
+@telling_mistakes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export what the command line names; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        print(export(options.folder, options.output, options.overwrite))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    print(export(options.folder, options.output, options.overwrite))
     return 0
 
 

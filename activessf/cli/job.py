@@ -33,7 +33,7 @@ def run(
     by as many processes, which this one starts and waits for; where it is one of several itself, all run the stage.
 
     Args:
-        stage: One of the functions of `activessf.pipeline`; returns the file or folder of its result.
+        stage: One of the functions of `activessf.commands`; returns the file or folder of its result.
         config: The job's composed configuration.
         devices: How many devices the stage is to have; None = it has no use for more than one.
 

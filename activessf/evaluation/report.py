@@ -27,6 +27,7 @@ from activessf.evaluation.sections import Section, note_on_lacking_runs, split_i
 from activessf.evaluation.tables.section import section_tables
 from activessf.evaluation.tables.table import Table
 from activessf.evaluation.unfinished import failed_jobs, unfinished_folds
+from activessf.exits import telling_mistakes
 from activessf.manifests import write_table, write_text
 
 _OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
@@ -103,6 +104,7 @@ def write_report(
     return lines
 
 
+@telling_mistakes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, write the report, print the overall table; 2 is a user's mistake, 3 a refused table."""
     options = _parser().parse_args(arguments)
@@ -116,9 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print(error.lines)
         print(f"error: {error}", file=sys.stderr)
         return _REFUSED_STATUS
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     return 0
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from activessf.errors import InputError
+from activessf.exits import telling_mistakes
 from activessf.interchange.coco import write_coco
 from activessf.interchange.geojson import write_geojson
 from activessf.interchange.tables import read_boxes, read_sizes, whole_images_filled
@@ -69,15 +70,11 @@ def export(path: Path, kind: str, output: Path, label: str | None = None, root: 
     return f"{len(cells)} boxes of {len(sizes)} images: {output}"
 
 
+@telling_mistakes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, write the files, say where they are; 2 is a user's mistake."""
     options = _parser().parse_args(arguments)
-    try:
-        line = export(options.path, options.format, options.output, options.label, options.root)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(line)
+    print(export(options.path, options.format, options.output, options.label, options.root))
     return 0
 
 

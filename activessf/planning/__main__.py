@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from activessf.errors import InputError
-from activessf.exits import MISTAKE_STATUS
+from activessf.exits import telling_mistakes
 from activessf.planning.measured import noted_times, probed_times
 from activessf.planning.table import write_times
 from activessf.planning.times import Time
@@ -16,22 +16,20 @@ from activessf.planning.times import Time
 _OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the table; a mistake is a sentence and exit status 2."""
+@telling_mistakes
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the table."""
     parser = argparse.ArgumentParser(prog="python -m activessf.planning", description=__doc__)
     parser.add_argument("outputs", type=Path, nargs="?", default=_OUTPUTS, help="the output folder of train.py")
     parser.add_argument("--output", type=Path, required=True, help="the table to write, a CSV file")
     given = parser.parse_args(arguments)
-    try:
-        times = collected(given.outputs.expanduser())
-        if given.output.exists():
-            raise InputError(f"{given.output} exists; name another file.")
-        write_times(times, given.output)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(MISTAKE_STATUS) from error
+    times = collected(given.outputs.expanduser())
+    if given.output.exists():
+        raise InputError(f"{given.output} exists; name another file.")
+    write_times(times, given.output)
     trainings = len({time.kind for time in times if time.kind})
     print(f"{len(times)} times, of {trainings} kinds of training; elsewhere: plan.measured={given.output.absolute()}")
+    return 0
 
 
 def collected(outputs: Path) -> list[Time]:
@@ -52,4 +50,4 @@ def collected(outputs: Path) -> list[Time]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -76,7 +76,8 @@ def test_a_file_is_replaced_only_if_asked(tmp_path, capsys):
     folder, output = encoder_folder(tmp_path / "a", small.vit(seed=1), VIT), tmp_path / "a.safetensors"
     output.write_bytes(b"precious")
     assert main([str(folder), "--output", str(output)]) == 2
-    assert "add --overwrite" in capsys.readouterr().err and output.read_bytes() == b"precious"
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and "add --overwrite" in told and output.read_bytes() == b"precious"
     exported(capsys, folder, output, "--overwrite")
     assert small.same(load_file(output), dict(small.vit(seed=1).state_dict()))
 

@@ -54,7 +54,7 @@ class Forked:
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_files(demo: Path, tmp_path: Path) -> None:
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["activessf.pipeline"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["activessf.commands"])
     settings = [*TINY, *on(demo), "ssl=mae", "selection=activessf", "fold=0,1", "checkpoint_minutes=0", "watch.every=0"]
     tally = kill_train.chaos(lambda output: Forked(settings, output), tmp_path, kills=4, seed=0)
     assert tally.findings == []

@@ -7,24 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from activessf.errors import InputError
 from activessf.evaluation.formatting import format_table
+from activessf.exits import telling_mistakes
 from activessf.selection.audit.curves import as_text, write_sweeps
 from activessf.selection.audit.sweep import means, read_sweeps
 
 _OUTPUTS = Path(__file__).resolve().parents[3] / "outputs"
 
 
+@telling_mistakes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, write the summary, print the tables; 2 is a user's mistake."""
     options = _parser().parse_args(arguments)
     report = options.report or options.output / "selection_sweeps"
-    try:
-        sweeps = read_sweeps(options.output / "stages" / "audits", options.data, options.folds)
-        page = write_sweeps(sweeps, report)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    sweeps = read_sweeps(options.output / "stages" / "audits", options.data, options.folds)
+    page = write_sweeps(sweeps, report)
     lines = [text for sweep in sweeps for text in (sweep.title, format_table(as_text(means(sweep))), "")]
     # A terminal that can't show a plus-minus sign gets a question mark, not a traceback.
     encoding = sys.stdout.encoding or "utf-8"

@@ -1,0 +1,182 @@
+"""Stage 3 in the pipeline: what it is named by, what it sees and watches, what networks start from."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import timm
+import torch
+from tiny import configure, on, refused, vit_mini
+
+from activessf import classification, commands, pipeline, pretraining
+from activessf.errors import InputError
+from activessf.trainings import make_optimization
+
+
+def test_alphas_that_keep_the_same_regions_share_their_pretraining(outputs, demo, run):
+    first = pipeline.Pipeline(configure(outputs, *on(demo), "selection.alpha=0", "fold=2"))
+    # At alpha = 0 every threshold is UB, and so it is with LB = UB.
+    second = pipeline.Pipeline(
+        configure(
+            outputs, *on(demo), "fold=2", "selection.alpha=3", "selection.bounds=quantile",
+            "selection.lower_quantile=1", "selection.upper_quantile=1",
+        )
+    )  # fmt: skip
+    assert first.selecting.selection.name != second.selecting.selection.name
+    assert first.selecting.pretraining_images() == second.selecting.pretraining_images()
+    assert first.pretraining.artifact.name == second.pretraining.artifact.name
+
+
+def test_layer_decay_and_accumulation_reach_the_training(outputs, demo):
+    made = pipeline.Pipeline(configure(outputs, *on(demo), "ssl.layer_decay=0.5"))
+    images = made.selecting.pretraining_images()
+    assert made.pretraining.artifact.inputs["method"]["layer_decay"] == 0.5
+    method = made.pretraining.method()
+    ssl = made.config.ssl_method
+    method.optimization = make_optimization(made.config.recipe.pretraining, len(images), ssl.betas, ssl.layer_decay)
+    optimizer = method.configure_optimizers()["optimizer"]
+    rates = {id(value): group["initial_lr"] for group in optimizer.param_groups for value in group["params"]}
+    # four blocks: the patch embedding lies five layers below the top
+    assert rates[id(method.encoder.patch_embed.proj.weight)] == pytest.approx(
+        0.5**5 * rates[id(method.decoder.mask_token)]
+    )
+
+
+def test_who_watches_shares_the_pretraining_with_who_does_not(run, outputs, demo):
+    usual, other = (
+        pipeline.Pipeline(configure(outputs, *on(demo), "fold=0", *overrides)).pretraining.artifact
+        for overrides in ([], ["watch.every=0", "watch.knn_neighbours=3"])
+    )
+    assert usual.name == other.name and usual.ready
+
+
+def test_a_pretraining_folder_shows_that_it_learned(run, outputs):
+    record = json.loads((run / "run.json").read_text())
+    folder = outputs / "stages" / "pretraining" / record["pretraining"]
+    assert pd.read_csv(folder / "probe.csv")["step"].tolist() == [0, 3]
+    assert json.loads((folder / "summary.json").read_text())["probe"]["fold"] == 0
+    assert {path.name for path in (folder / "reconstructions").iterdir()} == {"step_000000.png", "step_000003.png"}
+    assert (folder / "curves.png").is_file() and (folder / "history" / "metrics.csv").is_file()
+
+
+@pytest.mark.parametrize("overrides", [[], ["selection.scope=all"], ["selection=none"]])
+def test_no_cell_of_the_tested_fold_is_watched(outputs, demo, monkeypatch, overrides):
+    seen = {}
+
+    def look(method, images, view, runner, name, folder, checkpoints, watched, compiled):
+        seen["cells"] = watched.cells
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(pretraining, "pretrain", look)
+    made = pipeline.Pipeline(configure(outputs, *on(demo), "fold=3", "recipe.pretraining.steps=7", *overrides))
+    with pytest.raises(InputError, match="seen enough"):
+        made.pretraining.artifact.obtain()
+    cells, table = seen["cells"], made.prepared.labeled
+    crops = [path.relative_to(made.prepared.cells.folder).as_posix() for path in cells.images.paths]
+    known = table.set_index("crop").loc[crops]
+    assert set(crops) == set(table.loc[table["fold"] != 3, "crop"]) and not (known["fold"] == 3).any()
+    assert list(cells.groups) == known["group"].tolist() and cells.fold == 3
+    assert [made.prepared.source.classes[target] for target in cells.images.targets] == known["label"].tolist()
+
+
+def test_a_backbone_that_does_not_fit_is_refused_before_anything_runs(tmp_path, demo):
+    refused(tmp_path, *on(demo), "ssl=mae", "backbone=resnet18", match="ssl=mae needs a Vision Transformer")
+    refused(tmp_path, *on(demo), "ssl=convmae", "backbone=vit_mini", match="ssl=convmae needs a ConvViT")
+    assert not (tmp_path / "stages").exists()
+
+
+def test_pretrained_weights_of_a_network_that_has_none_are_refused_before_anything_runs(tmp_path, demo):
+    refused(
+        tmp_path, *on(demo), "ssl=none", "backbone=convvit_mini", "backbone.pretrained=true",
+        match="backbone.pretrained=true: there are no pretrained weights of ConvViT",
+    )  # fmt: skip
+    assert not (tmp_path / "stages").exists()
+
+
+def test_mixmim_runs_through_and_takes_even_batches_only(outputs, demo):
+    chosen = (*on(demo), "ssl=mixmim", "selection=activessf", "fold=0")
+    record = json.loads((commands.train(configure(outputs, *chosen)) / "run.json").read_text())
+    assert record["choices"]["backbone"] == "mixmim_mini" and record["pretraining_steps"] == 3
+    for batch in (1, 7):
+        match = f"in pairs, but a batch has {batch}; choose an even recipe.pretraining.batch_size"
+        refused(outputs, *chosen, f"recipe.pretraining.batch_size={batch}", match=match)
+    refused(outputs, *chosen, "+trainer.accumulate_grad_batches=8", match="in pairs, but a batch has 1")
+
+
+def test_weights_that_are_not_to_be_had_are_refused(tmp_path, demo):
+    chosen = ("ssl=none", "backbone=mixmim_mini", "backbone.pretrained=true")
+    refused(tmp_path, *on(demo), *chosen, match="timm's hub has no weights of MixMIM")
+
+
+def seen_by(monkeypatch, stage: str, *settings: str, output: Path) -> dict[str, torch.Tensor]:
+    """Weights that a stage is given."""
+    seen = {}
+
+    def look(module, *_):
+        seen.update({name: value.clone() for name, value in module.state_dict().items()})
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(pretraining if stage == "pretrain" else classification, stage, look)
+    refused(output, *settings, match="seen enough")
+    return seen
+
+
+def test_a_checkpoint_starts_the_encoder_of_a_pretraining(tmp_path, demo, monkeypatch):
+    file, published = tmp_path / "published.pth", vit_mini(5).state_dict()
+    torch.save({"model": published}, file)
+    seen = seen_by(monkeypatch, "pretrain", *on(demo), "selection=none", f"backbone.checkpoint={file}", output=tmp_path)
+    assert all(torch.equal(seen[f"encoder.{name}"], value) for name, value in published.items())
+
+
+def test_a_checkpoint_starts_a_supervised_network(tmp_path, demo, monkeypatch):
+    file, published = tmp_path / "published.pth", vit_mini(5).state_dict()
+    torch.save(published, file)
+    seen = seen_by(monkeypatch, "finetune", *on(demo), "ssl=none", f"backbone.checkpoint={file}", output=tmp_path)
+    for name, value in published.items():
+        assert name.startswith("norm.") or torch.equal(seen[f"network.{name}"], value), name
+    assert seen["network.head.weight"].abs().sum() > 0
+
+
+def test_init_starts_a_whole_method_and_keys_follow_content_not_paths(tmp_path, demo, monkeypatch):
+    method = pipeline.Pipeline(configure(tmp_path, *on(demo), "selection=none", "seed=3")).pretraining.method()
+    names = {"encoder.": "", "decoder.mask_token": "mask_token", "decoder.": "decoder_"}
+    weights = {}
+    for name, value in method.state_dict().items():
+        ours = next(prefix for prefix in names if name.startswith(prefix))
+        weights[names[ours] + name.removeprefix(ours)] = value
+    made = {}
+    torch.save({"model": weights}, tmp_path / "a.pth")
+    shutil.copyfile(tmp_path / "a.pth", tmp_path / "b.pth")
+    torch.save({"model": {name: value + 1 for name, value in weights.items()}}, tmp_path / "c.pth")
+    for file in ("a.pth", "b.pth", "c.pth"):
+        made[file] = pipeline.Pipeline(configure(tmp_path, *on(demo), "selection=none", f"ssl.init={tmp_path / file}"))
+    assert made["a.pth"].run_name == made["b.pth"].run_name != made["c.pth"].run_name
+    encoders = [one.pretraining.artifact.name for one in made.values()]
+    assert encoders[0] == encoders[1] != encoders[2]
+    scratch = pipeline.Pipeline(configure(tmp_path, *on(demo), "selection=none"))
+    assert scratch.run_name != made["a.pth"].run_name and scratch.pretraining.artifact.name != encoders[0]
+    init = f"ssl.init={tmp_path / 'a.pth'}"
+    seen = seen_by(monkeypatch, "pretrain", *on(demo), "selection=none", init, output=tmp_path)
+    assert all(torch.equal(seen[name], value) for name, value in method.state_dict().items())
+
+
+def test_starting_weights_that_can_not_be_are_refused_before_anything_runs(tmp_path, demo):
+    file, other, output = tmp_path / "a.pth", tmp_path / "b.pth", tmp_path / "out"
+    torch.save(vit_mini(5).state_dict(), file)
+    torch.save(timm.create_model("resnet18").state_dict(), other)
+    checkpoint, init = f"backbone.checkpoint={file}", f"ssl.init={file}"
+    for overrides, match in (
+        ([checkpoint, init], "ssl.init and backbone.checkpoint both"),
+        ([checkpoint, "ssl=none", "backbone.pretrained=true"], "backbone.checkpoint and backbone.pretrained=true both"),
+        ([init, "ssl=none"], "ssl=none has none; use backbone.checkpoint"),
+        ([f"backbone.checkpoint={other}"], "b.pth, read as timm's names, doesn't fit the VisionTransformer"),
+        ([f"backbone.checkpoint={other}", "ssl=none"], "b.pth, read as timm's names, doesn't fit"),
+        ([f"ssl.init={other}"], "doesn't fit the MAE with a VisionTransformer"),
+        (["backbone.checkpoint=/nope.pth"], "The checkpoint /nope.pth is no file"),
+        (["ssl.init=/nope.pth"], "The checkpoint /nope.pth is no file"),
+        (["backbone=dinov2_small", "ssl=none"], "recipe.image_size=48 is no multiple of 14"),
+    ):
+        refused(output, *on(demo), *overrides, match=match)
+    assert not (output / "stages").exists()
