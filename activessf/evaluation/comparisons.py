@@ -1,14 +1,15 @@
-"""Each run against its baseline: the run that is the same but for selection=none."""
+"""Each run against its baseline, the run that is the same but for one option: tests over the folds that both have."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from activessf.evaluation.baselines import NO_SELECTION, Baseline
 from activessf.evaluation.runs import Run
 from activessf.evaluation.statistics import (
     PairedTest,
@@ -23,8 +24,6 @@ from activessf.manifests import BOX
 METRICS = ("accuracy", "pr_auc", "f1")
 SIGNIFICANT = 0.05
 WORSE = "\N{DOWNWARDS ARROW}"
-# selection=none trains on whole slides, so how regions would be found makes no difference to a baseline.
-_NOT_IN_A_BASELINE = ("selection", "regions")
 
 
 @dataclass(frozen=True)
@@ -63,36 +62,24 @@ class Comparison:
         return mark + WORSE if mark and self.plain.difference < 0 else mark
 
 
-def compare(runs: Sequence[Run], metrics: Sequence[str] = METRICS) -> list[Comparison]:
+def compare(
+    runs: Sequence[Run], metrics: Sequence[str] = METRICS, baseline: Baseline = NO_SELECTION
+) -> list[Comparison]:
     """All comparisons of one section, run by run in the given order; runs without a baseline have none.
 
     Args:
         runs: The runs of the section.
         metrics: What is compared; all of it is one family in Holm's correction.
+        baseline: What the runs are compared with.
     """
     drafts = []
     for run in runs:
-        baseline = baseline_of(run, runs)
-        if baseline is not None:
-            folds = paired_folds(run, baseline)
-            drafts += [_comparison(run, baseline, folds, metric) for metric in metrics]
+        other = baseline.of(run, runs)
+        if other is not None:
+            folds = paired_folds(run, other)
+            drafts += [_comparison(run, other, folds, metric) for metric in metrics]
     holm_p = holm([draft.corrected.p for draft in drafts])
     return [replace(draft, holm_p=p) for draft, p in zip(drafts, holm_p, strict=True)]
-
-
-def baseline_of(run: Run, runs: Iterable[Run]) -> Run | None:
-    """The run with selection=none that equals `run` in all but how pretraining images are found, if there is one."""
-    if run.selection == "none":
-        return None
-    equal = [
-        other
-        for other in runs
-        if other.selection == "none"
-        and other.method == run.method
-        and _agree(run.choices, other.choices)
-        and _agree(run.settings, other.settings)
-    ]
-    return max(equal, key=lambda other: len(other.folds), default=None)
 
 
 def paired_folds(first: Run, second: Run) -> tuple[int, ...]:
@@ -133,12 +120,3 @@ def _value(run: Run, fold: int, metric: str) -> float:
     value = run.folds[fold].metrics[metric]
     assert isinstance(value, float)
     return value
-
-
-def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether values that both runs have are equal; a run records those settings only that had a part in it."""
-    return all(
-        one[key] == other[key]
-        for key in one.keys() & other.keys()
-        if key.replace("/", ".").split(".")[0] not in _NOT_IN_A_BASELINE
-    )

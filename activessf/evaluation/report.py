@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from activessf.errors import InputError
+from activessf.evaluation.baselines import NO_SELECTION, Baseline, check_baseline, read_baseline
 from activessf.evaluation.comparisons import compare
 from activessf.evaluation.earlier import remove_earlier
 from activessf.evaluation.figures.section import section_figures
@@ -43,6 +44,7 @@ def write_report(
     num_resamples: int = NUM_RESAMPLES,
     limits: Limits = _LIMITS,
     allowed: Collection[str] = (),
+    baseline: Baseline = NO_SELECTION,
 ) -> list[str]:
     """Write tables, figures and pages on all runs below a folder.
 
@@ -59,13 +61,15 @@ def write_report(
         num_resamples: Number of bootstrap resamples that intervals rest on.
         limits: How much of the cells a page holds.
         allowed: Checks whose leaks are noted below the tables instead (see `leaks.checks`).
+        baseline: What every run is compared with, where there is one that is equal in all else.
 
     Returns:
         Lines for the terminal: the overall table of each section with its notes, and where the pages are.
 
     Raises:
         TablesRefused: Tables of a section were not given; the rest of the report is written.
-        InputError: There is no finished run, or a file of a run can't be used.
+        InputError: There is no finished run, none that meets a baseline other than selection=none, or a file of a run
+            can't be used.
     """
     found, notes = collect_runs(runs_dir)
     begun = unfinished_folds(runs_dir)
@@ -73,7 +77,10 @@ def write_report(
     without = [item for item in begun if item.run not in known]
     notes += [f"{item.run}, fold {item.fold}: {item.state}." for item in without]
     notes += failed_jobs(runs_dir)
-    sections = split_into_sections(_chosen(found, data, recipe))
+    chosen = _chosen(found, data, recipe)
+    if baseline != NO_SELECTION:
+        check_baseline(baseline, chosen)
+    sections = split_into_sections(chosen)
     lines, pages, refused = list[str](), [], dict[str, tuple[str, ...]]()
     for section in tqdm(sections, desc="Writing the report", unit="section"):
         folder = output_dir / section.name
@@ -83,8 +90,9 @@ def write_report(
             refused[section.title] = findings.refused
             lines += refuse(section.title, findings.refused, folder)
             continue
-        comparisons = compare(section.runs)
-        tables = section_tables(section.runs, comparisons, tested_counts(section.runs)[0], num_resamples)
+        comparisons = compare(section.runs, baseline=baseline)
+        counts = tested_counts(section.runs)[0]
+        tables = section_tables(section.runs, comparisons, counts, num_resamples, baseline)
         remove_earlier(folder)
         lacking = note_on_lacking_runs(section, without)
         tables = [replace(table, notes=[*table.notes, *lacking, *findings.notes]) for table in tables]
@@ -92,8 +100,8 @@ def write_report(
             write_table(spreadsheet_text(table.values), folder / f"{table.name}.csv")
             write_text(_markdown(table, section), folder / f"{table.name}.md")
             write_text(_latex(table, section), folder / f"{table.name}.tex")
-        figures = [(figure.path, figure.caption, figure.wide) for figure in section_figures(section, folder)]
-        page = write_section_page(section, tables, figures, begun, notes, folder, limits, num_resamples)
+        figures = [(figure.path, figure.caption, figure.wide) for figure in section_figures(section, folder, baseline)]
+        page = write_section_page(section, tables, figures, begun, notes, folder, limits, num_resamples, baseline)
         pages.append((section, tables[0], page))
         lines += [section.title, format_table(tables[0].text), *tables[0].notes, f"Page: {page}", ""]
     index = output_dir / PAGE
@@ -110,10 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     limits = Limits(options.crops, options.mistakes, options.pictures)
     try:
-        allowed = allowed_checks(options.allow)
-        _print(
-            write_report(options.runs, options.output, options.data, options.recipe, options.resamples, limits, allowed)
+        lines = write_report(
+            options.runs,
+            options.output,
+            options.data,
+            options.recipe,
+            options.resamples,
+            limits,
+            allowed_checks(options.allow),
+            read_baseline(options.baseline),
         )
+        _print(lines)
     except TablesRefused as error:
         _print(error.lines)
         print(f"error: {error}", file=sys.stderr)
@@ -143,6 +158,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", metavar="NAME", help="only runs on this data, as in data=NAME (default: all)")
     parser.add_argument("--recipe", metavar="NAME", help="only runs of this recipe, as in recipe=NAME (default: all)")
+    parser.add_argument(
+        "--baseline",
+        default=str(NO_SELECTION),
+        metavar="GROUP=OPTION",
+        help="compare each run with the one that is equal but for this option, such as loss=cross_entropy, "
+        "sampler=natural or ssl=mae, or this value of a setting, such as recipe.finetuning.mixup=0 "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         "--resamples",
         type=_number_of_resamples,
@@ -190,14 +213,14 @@ def _chosen(runs: Sequence[Run], data: str | None, recipe: str | None) -> list[R
 
 
 def _markdown(table: Table, section: Section) -> str:
-    notes = "".join(f"- {markdown_text(note)}\n" for note in table.notes)
+    notes = "".join(f"- {markdown_text(note)}\n" for note in table.printed_notes)
     body = f"{markdown_table(table.text, table.best)}\n" if len(table.text) else ""
     return f"## {table.title}: {markdown_text(section.title)}\n\n{body}{notes}"
 
 
 def _latex(table: Table, section: Section) -> str:
     caption = f"{table.title}: {section.title}"
-    return latex_table(table.text, table.best, caption, f"{section.name}-{table.name}", table.notes)
+    return latex_table(table.text, table.best, caption, f"{section.name}-{table.name}", table.printed_notes)
 
 
 if __name__ == "__main__":

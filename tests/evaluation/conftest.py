@@ -55,7 +55,7 @@ def made_up_predictions(
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without figures, whose drawing takes most of the time, where nothing is said of figures."""
-    monkeypatch.setattr(report, "section_figures", lambda section, folder: [])
+    monkeypatch.setattr(report, "section_figures", lambda section, folder, baseline: [])
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from activessf.evaluation.comparisons import baseline_of, compare, paired_folds
+from activessf.evaluation.baselines import NO_SELECTION
+from activessf.evaluation.comparisons import compare, paired_folds
 from activessf.evaluation.runs import Run, collect_runs
 
 WriteRun = Callable[..., Path]
@@ -78,7 +79,7 @@ def test_the_baseline_differs_in_selection_and_regions_only(write_run: WriteRun,
     write_run("other", "mocov3", folds=[0])
     write_run("bigger", folds=[0], choices={"backbone": "vit_base"})
     runs = runs_below(tmp_path)
-    found = {name: baseline_of(run, runs.values()) for name, run in runs.items()}
+    found = {name: NO_SELECTION.of(run, runs.values()) for name, run in runs.items()}
     assert {name for name, baseline in found.items() if baseline is not None} == {"ours"}
     assert found["ours"] is runs["none"]
 

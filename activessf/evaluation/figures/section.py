@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from activessf.data.cells import CELLS_FILE
-from activessf.evaluation.comparisons import baseline_of
+from activessf.evaluation.baselines import NO_SELECTION, Baseline
 from activessf.evaluation.figures.class_distribution import class_distribution
 from activessf.evaluation.figures.class_scores import pr_auc_by_class
 from activessf.evaluation.figures.comparison import comparison
@@ -39,17 +39,18 @@ class FigureFile:
     wide: bool = False
 
 
-def section_figures(section: Section, folder: Path) -> list[FigureFile]:
+def section_figures(section: Section, folder: Path, baseline: Baseline = NO_SELECTION) -> list[FigureFile]:
     """Draw the figures of a section into a folder.
 
     Args:
         section: Runs that are comparable.
         folder: To write into.
+        baseline: What runs are drawn beside.
     """
     classes = union_of_classes(section.runs)
     rare, common = marked_classes(section.runs, "rare"), marked_classes(section.runs, "common")
     figures = [_distribution(section, rare, common, folder / "class_distribution.png")]
-    for runs in pairs(section.runs):
+    for runs in pairs(section.runs, baseline):
         titles = " and ".join(run.title for run in runs)
         path = folder / f"comparison_{file_name(runs[-1].name)}.png"
         comparison(runs, classes, rare, common, path)
@@ -75,9 +76,9 @@ def section_figures(section: Section, folder: Path) -> list[FigureFile]:
     return figures
 
 
-def pairs(runs: Sequence[Run]) -> list[list[Run]]:
+def pairs(runs: Sequence[Run], baseline: Baseline = NO_SELECTION) -> list[list[Run]]:
     """Each run behind its baseline; runs that have none and are none alone."""
-    found = [[baseline, run] for run in runs if (baseline := baseline_of(run, runs)) is not None]
+    found = [[other, run] for run in runs if (other := baseline.of(run, runs)) is not None]
     shown = {run.name for pair in found for run in pair}
     return found + [[run] for run in runs if run.name not in shown]
 
@@ -85,7 +86,7 @@ def pairs(runs: Sequence[Run]) -> list[list[Run]]:
 def bar_groups(runs: Sequence[Run]) -> list[list[Run]]:
     """The runs of each method that has three or more, as many as there are colours at a time, always with the first.
 
-    The first is the baseline. Two runs stand beside each other in a comparison already.
+    The first is selection=none, where that was run. Two runs stand beside each other in a comparison already.
     """
     groups = []
     size = len(SERIES) - 1

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from activessf import __version__
+from activessf.evaluation.baselines import NO_SELECTION, Baseline
 from activessf.evaluation.formatting import spreadsheet_text
 from activessf.evaluation.page.cells import pooled_predictions
 from activessf.evaluation.page.configuration import run_columns, run_entries
@@ -42,6 +43,7 @@ def write_section_page(
     folder: Path,
     limits: Limits,
     num_resamples: int,
+    baseline: Baseline = NO_SELECTION,
 ) -> Path:
     """Write the page of a section, `index.html`, and the list of confident mistakes beside it.
 
@@ -58,6 +60,7 @@ def write_section_page(
         folder: The section's folder, where the tables stand.
         limits: How much is shown of cells.
         num_resamples: Number of bootstrap resamples that its intervals rest on.
+        baseline: What its runs were compared with.
 
     Returns:
         The page.
@@ -81,7 +84,7 @@ def write_section_page(
         pictures=_pictures_note(cells, files, data),
         limits=limits,
         mistakes_file=MISTAKES_FILE,
-        method=method_section(runs, cells, num_resamples),
+        method=method_section(runs, cells, num_resamples, baseline),
         notes=notes,
     )
     write_text(text, page)
@@ -132,7 +135,7 @@ def _table(table: Table) -> dict[str, Any]:
             [{"text": cell, "best": (row, column) in table.best} for column, cell in enumerate(cells)]
             for row, cells in enumerate(table.text.itertuples(index=False, name=None))
         ],
-        "notes": table.notes,
+        "notes": table.printed_notes,
     }
 
 

@@ -71,7 +71,8 @@ def ablation_table(runs: Sequence[Run]) -> Table | None:
         *notes_on_folds(rows),
         *notes_on_leaks(rows),
     ]
-    return Table("ablation", "Ablation", pd.DataFrame(values), pd.DataFrame(text), notes, _best(values, len(parts)))
+    best, bold = _best(values, len(parts)), "Bold: the highest mean of all rows."
+    return Table("ablation", "Ablation", pd.DataFrame(values), pd.DataFrame(text), notes, best, bold)
 
 
 def _parts(run: Run, methods: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from activessf.evaluation.baselines import NO_SELECTION, Baseline
 from activessf.evaluation.comparisons import Comparison
 from activessf.evaluation.intervals import Interval
 from activessf.evaluation.runs import Run
@@ -35,7 +36,7 @@ _TEXTS = (
     "Pooled difference, 95 % interval (points)",
 )
 _TESTS = (
-    "Run minus baseline (the same configuration with selection=none) over the folds that both have. p: paired t-test, "
+    "Run minus baseline (the same configuration with {baseline}) over the folds that both have. p: paired t-test, "
     "as in the paper. Corrected p: Nadeau-Bengio, which allows for the training cells that folds share. Holm p: the "
     "corrected p after Holm's correction over the {number} rows of this table."
 )
@@ -49,7 +50,10 @@ _INTERVALS = (
 
 
 def comparisons_table(
-    runs: Sequence[Run], comparisons: Sequence[Comparison], differences: Differences | None = None
+    runs: Sequence[Run],
+    comparisons: Sequence[Comparison],
+    differences: Differences | None = None,
+    baseline: Baseline = NO_SELECTION,
 ) -> Table:
     """Each run against its baseline: differences in percent points, tests before and after correction, effect sizes.
 
@@ -57,6 +61,7 @@ def comparisons_table(
         runs: Runs of the section, for the notes.
         comparisons: The rows.
         differences: Intervals of pooled differences, where there are any.
+        baseline: What the runs were compared with.
     """
     found = differences or {}
     values = [_numbers(item, found) for item in comparisons]
@@ -74,12 +79,16 @@ def comparisons_table(
         "Against the baseline",
         pd.DataFrame(values, columns=list(_NUMBERS)),
         pd.DataFrame(text, columns=["Run", "Baseline", "Metric", *_TEXTS]),
-        _notes_on_comparisons(runs, comparisons),
+        _notes_on_comparisons(runs, comparisons, baseline),
     )
 
 
 def class_comparisons_table(
-    comparisons: Sequence[Comparison], differences: Differences, rare: Collection[str], common: Collection[str]
+    comparisons: Sequence[Comparison],
+    differences: Differences,
+    rare: Collection[str],
+    common: Collection[str],
+    baseline: Baseline = NO_SELECTION,
 ) -> Table:
     """PR-AUC of each class of each run against its baseline.
 
@@ -88,6 +97,7 @@ def class_comparisons_table(
         differences: Intervals of pooled differences.
         rare: Classes marked with a dagger.
         common: Classes marked with an asterisk.
+        baseline: What the runs were compared with.
     """
     classes = [item.metric.removeprefix("pr_auc/") for item in comparisons]
     values = [
@@ -100,7 +110,7 @@ def class_comparisons_table(
         for item, name in zip(comparisons, classes, strict=True)
     ]
     notes = [
-        f"PR-AUC of each class, rare classes first. {_TESTS.format(number=len(comparisons))}",
+        f"PR-AUC of each class, rare classes first. {_TESTS.format(number=len(comparisons), baseline=baseline)}",
         *notes_on_marks(rare, common),
         *_notes_on_figures(comparisons),
         *_notes_on_untested_classes(comparisons),
@@ -160,17 +170,16 @@ def _interval(item: Comparison, differences: Differences) -> Interval:
     return differences.get(item.run.name, {}).get(item.metric, nothing)
 
 
-def _notes_on_comparisons(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
-    if not comparisons:
-        return ["No run has a baseline here: run the same configuration with selection=none to get comparisons."]
-    notes = [_TESTS.format(number=len(comparisons)), *_notes_on_figures(comparisons)]
+def _notes_on_comparisons(runs: Sequence[Run], comparisons: Sequence[Comparison], baseline: Baseline) -> list[str]:
+    notes = [f"No run has a baseline here: run the same configuration with {baseline} to get comparisons."]
+    if comparisons:
+        notes = [_TESTS.format(number=len(comparisons), baseline=baseline), *_notes_on_figures(comparisons)]
     for item in comparisons:
         if item.plain.reason:
             metric = METRIC_TITLES[item.metric].removesuffix(" (%)")
             notes.append(f"{item.run.title}, {metric}: no ordinary test, {item.plain.reason}.")
-    compared = {item.run.title for item in comparisons}
-    without = [run.title for run in runs if run.selection != "none" and run.title not in compared]
-    return notes + ([f"Without a baseline: {listed(without)}."] if without else [])
+    without = baseline.lacking(runs)
+    return notes + ([f"Without a baseline: {'; '.join(without)}."] if without else [])
 
 
 def _notes_on_figures(comparisons: Sequence[Comparison]) -> list[str]:

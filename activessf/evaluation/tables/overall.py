@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from activessf.evaluation.baselines import NO_SELECTION, Baseline
 from activessf.evaluation.comparisons import METRICS, WORSE, Comparison
 from activessf.evaluation.runs import Run
 from activessf.evaluation.statistics import mean_and_deviation
@@ -25,12 +26,13 @@ FURTHER_METRICS = ("balanced_accuracy", "mcc", "auroc", "ece", "class_ece", "bri
 _ERRORS = ("ece", "class_ece", "brier")
 
 
-def overall_table(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> Table:
+def overall_table(runs: Sequence[Run], comparisons: Sequence[Comparison], baseline: Baseline = NO_SELECTION) -> Table:
     """Accuracy, macro PR-AUC and macro F1 of each run, mean and sample sd over its folds, in percent (Table II).
 
     Args:
         runs: Runs of one section, in the order of rows.
         comparisons: Where the stars come from.
+        baseline: What the runs were compared with.
     """
     stars = {(item.run.name, item.metric): item.stars for item in comparisons}
     values, text = [], []
@@ -52,8 +54,9 @@ def overall_table(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> Tab
     best = best_of_pairs(runs, _means(values, METRICS), first_column=1)
     notes = [MEANS]
     if any(stars.values()):
+        paper = ", as in the paper" if baseline == NO_SELECTION else ""
         notes.append(
-            "* p < 0.05 in a paired t-test against the same method with selection=none, as in the paper; ** also after "
+            f"* p < 0.05 in a paired t-test against the same configuration with {baseline}{paper}; ** also after "
             "the Nadeau-Bengio correction for overlapping training sets and Holm's for the number of comparisons; "
             f"{WORSE} worse than it."
         )

@@ -39,7 +39,8 @@ class Table:
         values: Numbers in full precision, metrics in percent; missing ones are NaN. This is the CSV file.
         text: The same rounded and joined ("80.36 +- 1.03"), one string a cell. May be laid out differently.
         notes: What a reader must know, one sentence or two each.
-        best: Cells of `text` (row, column number) that are the best of their method's runs.
+        best: Cells of `text` (row, column number) that are printed bold.
+        bold: What bold print means.
     """
 
     name: str
@@ -48,6 +49,12 @@ class Table:
     text: pd.DataFrame
     notes: list[str]
     best: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    bold: str = "Bold: the best of a method's runs on the same backbone."
+
+    @property
+    def printed_notes(self) -> list[str]:
+        """The notes below the table where it has bold print, which a terminal and a CSV file have not."""
+        return [*self.notes, self.bold] if self.best else self.notes
 
 
 def marked_class(name: str, rare: Collection[str], common: Collection[str]) -> str:

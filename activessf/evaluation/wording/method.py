@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from activessf.evaluation.baselines import NO_SELECTION, Baseline
 from activessf.evaluation.runs import Run, marked_classes
 from activessf.evaluation.stages import region_summary
 from activessf.evaluation.wording.selecting import regions_paragraph, selection_paragraph
@@ -27,7 +28,9 @@ class Paragraph:
     runs: tuple[str, ...] = ()
 
 
-def method_section(runs: Sequence[Run], cells: pd.DataFrame, num_resamples: int) -> dict[str, list[Paragraph]]:
+def method_section(
+    runs: Sequence[Run], cells: pd.DataFrame, num_resamples: int, baseline: Baseline = NO_SELECTION
+) -> dict[str, list[Paragraph]]:
     """What was done, by topic in the order of a paper, from nothing but what the runs have recorded.
 
     Settings that no sentence knows are left to the runs' own tables; a sentence whose settings were not recorded is
@@ -37,6 +40,7 @@ def method_section(runs: Sequence[Run], cells: pd.DataFrame, num_resamples: int)
         runs: Runs of one section.
         cells: Their distinct test cells: image, label, group, fold.
         num_resamples: Number of bootstrap resamples that intervals rest on.
+        baseline: What the runs were compared with.
     """
     rare, common = marked_classes(runs, "rare"), marked_classes(runs, "common")
     summaries = {run.name: region_summary(next(iter(run.folds.values()))) for run in runs}
@@ -46,7 +50,7 @@ def method_section(runs: Sequence[Run], cells: pd.DataFrame, num_resamples: int)
         "Selection": _by_run(runs, [selection_paragraph(run) for run in runs]),
         "Pretraining": _by_run(runs, [pretraining_paragraph(run) for run in runs]),
         "Fine-tuning": _by_run(runs, [finetuning_paragraph(run) for run in runs]),
-        "Evaluation": [Paragraph(evaluation_paragraph(runs, cells, num_resamples))],
+        "Evaluation": [Paragraph(evaluation_paragraph(runs, cells, num_resamples, baseline))],
         "Software and time": [Paragraph(software_paragraph(runs))],
     }
     return {topic: paragraphs for topic, paragraphs in topics.items() if paragraphs}

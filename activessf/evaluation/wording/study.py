@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from activessf.evaluation.baselines import Baseline
 from activessf.evaluation.calibration import NUM_BINS
-from activessf.evaluation.comparisons import baseline_of, paired_folds
+from activessf.evaluation.comparisons import paired_folds
 from activessf.evaluation.intervals import LEVEL
 from activessf.evaluation.long_tail import long_tail
 from activessf.evaluation.runs import FoldResult, Run, marked_classes, tested_counts, union_of_classes
@@ -80,16 +81,17 @@ def _joined(runs: Sequence[Run], grouped: bool) -> str:
     return f", and {number} that show the same as another one, exactly or nearly, were kept together as {len(sets):,}"
 
 
-def evaluation_paragraph(runs: Sequence[Run], cells: pd.DataFrame, num_resamples: int) -> str:
+def evaluation_paragraph(runs: Sequence[Run], cells: pd.DataFrame, num_resamples: int, baseline: Baseline) -> str:
     """Metrics, intervals and tests.
 
     Args:
         runs: Runs of one section.
         cells: Their distinct test cells: image, label, group, fold.
         num_resamples: Number of bootstrap resamples that intervals rest on.
+        baseline: What the runs were compared with.
     """
     parts = long_tail(tested_counts(runs)[0], marked_classes(runs, "rare"), marked_classes(runs, "common"))
-    paired = [len(paired_folds(run, baseline)) for run in runs if (baseline := baseline_of(run, runs)) is not None]
+    paired = [len(paired_folds(run, other)) for run in runs if (other := baseline.of(run, runs)) is not None]
     return joined(
         "Reported are accuracy, macro PR-AUC (one-vs-rest average precision, unweighted mean over the classes that the "
         "fold tests) and macro F1, as mean and sample standard deviation over the folds; likewise balanced accuracy, "
@@ -98,7 +100,7 @@ def evaluation_paragraph(runs: Sequence[Run], cells: pd.DataFrame, num_resamples
         f"PR-AUC and F1 were also averaged over head, medium and tail classes. {parts.rule}.",
         f"PR-AUC of the test cells of all folds together has percentile intervals of {100 * LEVEL:g} % from "
         f"{num_resamples:,} bootstrap resamples of {_units(cells)}.",
-        _tests(paired) if any(paired) else "",
+        _tests(paired, baseline) if any(paired) else "",
     )
 
 
@@ -109,16 +111,15 @@ def _units(cells: pd.DataFrame) -> str:
     return "whole groups (patients or slides), or images where no group is known" if known.any() else "whole images"
 
 
-def _tests(paired: Sequence[int]) -> str:
+def _tests(paired: Sequence[int], baseline: Baseline) -> str:
     """How runs were compared over so many folds each."""
     wilcoxon = " and Wilcoxon's signed-rank test" if max(paired) >= WILCOXON_PAIRS else ""
     return joined(
-        "Runs were compared with the same configuration without selection (selection=none) by paired t-tests over the "
-        "folds; since training folds overlap, also by the corrected test of Nadeau and Bengio (Machine Learning 52, "
-        "2003), with Holm's correction over all comparisons of a table, of which those by class are one of their own."
+        f"Runs were compared with the same configuration with {baseline} by paired t-tests over the folds; since "
+        "training folds overlap, also by the corrected test of Nadeau and Bengio (Machine Learning 52, 2003), with Holm's"
+        " correction over all comparisons of a table, of which those by class are one of their own."
         if max(paired) > 1
-        else "Runs were compared with the same configuration without selection (selection=none); of a single fold "
-        "there is no test.",
+        else f"Runs were compared with the same configuration with {baseline}; of a single fold there is no test.",
         f"Beside the tests stand the effect size of the paired differences (Hedges' g){wilcoxon}."
         if max(paired) > 2
         else "",

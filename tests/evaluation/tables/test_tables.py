@@ -121,7 +121,10 @@ def test_comparisons_hold_differences_in_points_and_the_paired_folds(write_run: 
     row = table.values.iloc[0]
     assert row["difference"] == pytest.approx(after - before)
     assert row["folds"] == 2 and row["paired_folds"] == "0 2" and row["metric"] == "accuracy"
-    assert "Without a baseline: mocov3 + activessf." in table.notes
+    assert (
+        "Without a baseline: mocov3 + activessf (the nearest run with selection=none differs in ssl_method)."
+        in table.notes
+    )
 
 
 def test_without_a_baseline_the_comparisons_are_empty_and_say_so(write_run: WriteRun, tmp_path: Path) -> None:
