@@ -55,9 +55,12 @@ class Baseline:
         return max(partners, key=lambda other: len(other.folds), default=None)
 
     def lacking(self, runs: Sequence[Run]) -> list[str]:
-        """The runs that have another option and no baseline, each with the reason."""
-        without = [run for run in runs if self.value_of(run) and not self.is_met_by(run) and self.of(run, runs) is None]
-        return [f"{run.title}{self._reason(run, runs)}" for run in without]
+        """The runs that have another option and no baseline, by the reason."""
+        titles: dict[str, list[str]] = {}
+        for run in runs:
+            if self.value_of(run) and not self.is_met_by(run) and self.of(run, runs) is None:
+                titles.setdefault(self._reason(run, runs), []).append(run.title)
+        return [f"{', '.join(named)}{reason}" for reason, named in titles.items()]
 
     def _reason(self, run: Run, runs: Sequence[Run]) -> str:
         partners = self.partners(run, runs)
@@ -119,15 +122,16 @@ def differences(run: Run, other: Run, key: str = "") -> list[str]:
         other: The run that it may be compared with.
         key: The group or setting that is compared; what belongs to it may differ. The empty string is none.
     """
+    without_part = [group for group in _options(other) if not _has_part(other, group)]
     groups = [
         group
         for group in _unequal(_options(run), _options(other))
-        if not _belongs(group, key) and _has_part(other, group)
+        if not any(_belongs(group, known) for known in (key, *without_part))
     ]
     settings = [
         name
         for name in _unequal(run.settings, other.settings)
-        if not any(_belongs(name, known) for known in (key, *groups))
+        if not any(_belongs(name, known) for known in (key, *without_part, *groups))
     ]
     return groups + settings
 

@@ -116,8 +116,8 @@ def _tests(paired: Sequence[int], baseline: Baseline) -> str:
     wilcoxon = " and Wilcoxon's signed-rank test" if max(paired) >= WILCOXON_PAIRS else ""
     return joined(
         f"Runs were compared with the same configuration with {baseline} by paired t-tests over the folds; since "
-        "training folds overlap, also by the corrected test of Nadeau and Bengio (Machine Learning 52, 2003), with Holm's"
-        " correction over all comparisons of a table, of which those by class are one of their own."
+        "training folds overlap, also by the corrected test of Nadeau and Bengio (Machine Learning 52, 2003), with "
+        "Holm's correction over all comparisons of a table, of which those by class are one of their own."
         if max(paired) > 1
         else f"Runs were compared with the same configuration with {baseline}; of a single fold there is no test.",
         f"Beside the tests stand the effect size of the paired differences (Hedges' g){wilcoxon}."
