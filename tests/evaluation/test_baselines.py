@@ -180,6 +180,7 @@ def test_a_baseline_of_another_form_is_refused(text: str) -> None:
         ("los=focal", "No finished run has a group or setting los; --baseline takes the groups .*loss, .*ssl_method"),
         ("loss=fokal", "No finished run has loss=fokal; there are runs with cross_entropy, focal."),
         ("loss.gamma=3", "No finished run has loss.gamma=3; there are runs with 2.0."),
+        ("ssl=mae", "Every finished run has ssl_method=mae, so none can be compared with it"),
         ("recipe=quick", "--baseline recipe=quick compares nothing: .* stand in different tables"),
     ],
 )
