@@ -91,7 +91,8 @@ def check_baseline(baseline: Baseline, runs: Sequence[Run]) -> None:
     """Check that there are runs which can be compared with a baseline.
 
     Raises:
-        InputError: No run has such a group or setting, none or every one has that option, or tables hold one option only.
+        InputError: No run has such a group or setting, none has that option or all have, or tables hold
+            one option only.
     """
     if baseline.key in _NEVER_COMPARED:
         raise InputError(
@@ -109,7 +110,9 @@ def check_baseline(baseline: Baseline, runs: Sequence[Run]) -> None:
         found = ", ".join(sorted({value if isinstance(value, str) else json.dumps(value) for value in known}))
         raise InputError(f"No finished run has {baseline}; there are runs with {found}.")
     if all(baseline.is_met_by(run) for run in runs if baseline.value_of(run)):
-        raise InputError(f"Every finished run has {baseline}, so none can be compared with it; choose what runs differ in.")
+        raise InputError(
+            f"Every finished run has {baseline}, so none can be compared with it; choose what runs differ in."
+        )
 
 
 def differences(run: Run, other: Run, key: str = "") -> list[str]:
