@@ -1,20 +1,15 @@
 """What published weights are worth where there are few images: pretraining on sixteen made-up cells."""
 
-from functools import partial
-
 import foreign
 import numpy as np
 import pandas as pd
 import pytest
-import timm
 import torch
+from small_sets import autoencoder, error, pretrain
 
 from activessf.checkpoints.loading import load_encoder, load_method
 from activessf.data.augmentations import resize
 from activessf.data.images import crop, read_image
-from activessf.methods.decoder import PixelDecoder
-from activessf.methods.mae import MAE
-from activessf.training.optimization import parameter_groups
 
 STEPS = 20
 
@@ -37,43 +32,25 @@ def published(cells, tmp_path_factory):
 
 
 def mae():
-    torch.manual_seed(1)
-    backbone = partial(
-        timm.create_model, "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=3
-    )
-    return MAE(backbone, partial(PixelDecoder, embed_dim=32, depth=1, num_heads=2), 0.75, norm_pix_loss=False)
+    return autoencoder(mask_ratio=0.75, depth=1, seed=1)
 
 
 def pretrained(method, images, steps):
-    torch.manual_seed(2)
-    optimizer = torch.optim.AdamW(parameter_groups(method.encoder, method._others(), 2e-3, 0.05, 1.0))
-    for _ in range(steps):
-        loss = method(images[torch.randint(len(images), (16,))])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return method
-
-
-@torch.no_grad()
-def error(method, cells):
-    """Of the hidden patches of cells that no training has seen, under four masks each, always the same."""
-    unseen = cells[61:].repeat(4, 1, 1, 1)
-    return method(unseen, 0.0, torch.rand(len(unseen), 16, generator=torch.Generator().manual_seed(3))).item()
+    return pretrain(method, images, steps, lr=2e-3, seed=2)
 
 
 def test_published_weights_predict_unseen_cells_better_than_a_start_from_scratch_after_as_many_steps(cells, published):
     few = cells[45:61]
-    scratch = error(pretrained(mae(), few, STEPS), cells)
+    scratch = error(pretrained(mae(), few, STEPS), cells[61:])
     whole, encoder_alone = mae(), mae()
     load_method(whole, published)
     load_encoder(encoder_alone.encoder, published)
     # By a little where the decoder has to be learned anew, by far where it comes with the encoder.
-    assert error(pretrained(encoder_alone, few, STEPS), cells) < 0.97 * scratch
-    assert error(pretrained(whole, few, STEPS), cells) < 0.5 * scratch
+    assert error(pretrained(encoder_alone, few, STEPS), cells[61:]) < 0.97 * scratch
+    assert error(pretrained(whole, few, STEPS), cells[61:]) < 0.5 * scratch
 
 
 def test_a_longer_schedule_on_few_cells_predicts_unseen_ones_better(cells):
     few = cells[45:61]
-    untrained, short, long = (error(pretrained(mae(), few, steps), cells) for steps in (0, STEPS, 4 * STEPS))
+    untrained, short, long = (error(pretrained(mae(), few, steps), cells[61:]) for steps in (0, STEPS, 4 * STEPS))
     assert long < 0.6 * short < 0.6 * 0.8 * untrained
