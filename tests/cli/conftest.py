@@ -1,10 +1,9 @@
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from program import CONFIG, PROGRAM, ROOT, Runner
+from calling import called
+from program import CONFIG, PROGRAM, Runner
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +31,4 @@ def conf(app: Path) -> Path:
 @pytest.fixture
 def call(app: Path, tmp_path: Path) -> Runner:
     """Run the program, from a foreign working directory."""
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HYDRA", "ACTIVESSF"))}
-        return subprocess.run(
-            [sys.executable, str(app / "app.py"), *arguments],
-            cwd=tmp_path,
-            env={**inherited, "PYTHONPATH": str(ROOT), **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    return run
+    return partial(called, app / "app.py", tmp_path)

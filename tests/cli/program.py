@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-
 # A program like train.py that only says which job it is, or fails as it is told to.
 PROGRAM = """
 import os, signal, time

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from calling import ROOT
 from omegaconf import DictConfig, OmegaConf
-from program import ON_DEVICES, ROOT, Runner, newest_sweep, overrides_of_newest_sweep, start_in_this_process
+from program import ON_DEVICES, Runner, newest_sweep, overrides_of_newest_sweep, start_in_this_process
 
 from activessf.cli.script import start
 

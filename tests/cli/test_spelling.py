@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
+from calling import ROOT
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
-from program import ROOT
 
 from activessf.cli.spelling import canonical
 from activessf.configuration import CONF

@@ -1,16 +1,14 @@
 """Whole sweeps of a small program: its jobs, the processes of each, and how the sweep ends."""
 
 import csv
-import os
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-
-ROOT = Path(__file__).resolve().parents[2]
+from calling import ROOT, called
 
 PROGRAM = """
 import os
@@ -69,19 +67,7 @@ def call(tmp_path: Path) -> Call:
     for preset in ("devices", "ray"):
         text = (ROOT / "conf" / "hydra" / "launcher" / f"{preset}.yaml").read_text()
         (app / "conf" / "hydra" / "launcher" / f"{preset}.yaml").write_text(text)
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HYDRA", "ACTIVESSF"))}
-        return subprocess.run(
-            [sys.executable, str(app / "app.py"), *arguments],
-            cwd=tmp_path,
-            env={**inherited, "PYTHONPATH": str(ROOT), **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    return run
+    return partial(called, app / "app.py", tmp_path)
 
 
 def sweep_of(tmp_path: Path) -> Path:
