@@ -47,7 +47,7 @@ _NO_PART_IN_RESULTS = (
     *("strict", "shard", "num_shards", "calibrate", "calibration", "quality", "audit", "watch"),
     *("checkpoint_minutes", "dry_run", "plan"),
 )
-_STAGE_1 = ("regions", "slide_overrides", "tiling")
+_STAGE_1 = ("regions", "slide_overrides", "crop_size", "tiling")
 
 
 class Pipeline:

@@ -193,6 +193,7 @@ class Preparation:
             "filter": plain(self.config.regions),
             "overrides": self.overrides,
             "tiling": asdict(search.tiling),
+            "crop_size": search.crop_size,
             "slides": self._slide_files,
         }
 
@@ -245,7 +246,7 @@ class Preparation:
             own = read_overrides(path, self.source.slides, region_filter, lambda name: build(region_settings(name)))
         tiling = Tiling(self.config.tiling.size, self.config.tiling.overlap)
         store = self.output_dir / "stages" / "slides_searched"
-        return Search(self.source.root, region_filter, own, tiling, store, self.config.strict)
+        return Search(self.source.root, region_filter, own, tiling, self.config.crop_size, store, self.config.strict)
 
     @property
     def overrides(self) -> dict[str, dict[str, Any]]:

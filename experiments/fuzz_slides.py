@@ -288,7 +288,7 @@ def search_files(root: str, names: str, output: str, num_workers: int) -> None:
         paper: RegionFilter = instantiate(compose("regions/paper").regions)
     # Stretched to its least and greatest value, a channel hangs on single pixels, which JPEG moves.
     small = replace(paper, normalisation="none", min_size=12, min_fill_rate=0.5)
-    search = Search(Path(root), small, {}, Tiling(2048, 512), Path(output) / "store", strict=False)
+    search = Search(Path(root), small, {}, Tiling(2048, 512), None, Path(output) / "store", strict=False)
     found = Path(output) / "found"
     found.mkdir(parents=True)
     find_regions(search, json.loads(Path(names).read_text()), found, num_workers)

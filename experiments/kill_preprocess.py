@@ -96,7 +96,7 @@ def search_all(root: str, output: str, num_workers: int) -> None:
     base, stages = Path(root), Path(output) / "stages"
     slides = images_below(base, "slides")
     region_filter = CountingFilter(**{**own, "min_size": _MIN_SIZE})
-    search = Search(base, region_filter, {}, Tiling(2048, 512), stages / "slides_searched", strict=False)
+    search = Search(base, region_filter, {}, Tiling(2048, 512), None, stages / "slides_searched", strict=False)
 
     def make(folder: Path) -> None:
         clear_leftovers(search.store)

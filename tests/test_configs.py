@@ -95,6 +95,7 @@ def test_folds_are_whole_numbers() -> None:
 
 def test_an_option_of_an_earlier_group_beats_the_one_that_a_data_set_brings() -> None:
     assert composed("data=chula_rbc12").regions.normalisation == "gray_world"
+    assert composed("data=chula_rbc12").crop_size == 80 and composed("data=bccd").crop_size is None
     assert composed("data=chula_rbc12", "regions=paper").regions.normalisation == "minmax"
     assert composed("recipe=quick", "backbone=vit_tiny").backbone.name == "vit_tiny"
 

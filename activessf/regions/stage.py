@@ -19,9 +19,10 @@ import cv2
 from tqdm import tqdm
 
 from activessf.artifacts import file_fingerprint, fingerprint
-from activessf.data.slide_files import MissingReader, files_of_slide, open_slide
+from activessf.data.slide_files import MissingReader, Slide, files_of_slide, open_slide
 from activessf.errors import InputError
 from activessf.manifests import FAILURES, REGIONS, REJECTED, SLIDES, write_json
+from activessf.regions.boxes import Region, square_round
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.store import SlideResult, SlideStore
 from activessf.regions.tiles import Tiling, find_in_slide
@@ -46,6 +47,8 @@ class Search:
         region_filter: For every slide that has none of its own.
         own_filters: Filters of single slides, by path.
         tiling: How slides too large for memory are read.
+        crop_size: Side in pixels of the square round a region that is cut out, at the filter's resolution; None: the
+            region's box is.
         store: Folder of the results slide by slide, shared by all runs.
         strict: Whether the first slide that can't be read ends the run.
     """
@@ -54,8 +57,15 @@ class Search:
     region_filter: RegionFilter
     own_filters: Mapping[str, RegionFilter]
     tiling: Tiling
+    crop_size: int | None
     store: Path
     strict: bool
+
+    def __post_init__(self) -> None:
+        """Check the side, which comes from a user's configuration."""
+        size = self.crop_size
+        if size is not None and not (type(size) is int and size >= 1):
+            raise InputError(f"crop_size={size} must be null, for a region's own box, or a whole number of pixels.")
 
     def filter_of(self, slide: str) -> RegionFilter:
         """The filter of one slide."""
@@ -63,8 +73,21 @@ class Search:
 
     def store_of(self, slide: str) -> SlideStore:
         """Where the slide's result is kept: by the settings that it depends on."""
-        settings = {"version": VERSION, "filter": asdict(self.filter_of(slide)), "tiling": asdict(self.tiling)}
+        settings = {
+            "version": VERSION,
+            "filter": asdict(self.filter_of(slide)),
+            "tiling": asdict(self.tiling),
+            "crop_size": self.crop_size,
+        }
         return SlideStore(self.store, fingerprint(settings))
+
+    def crop_box(self, region: Region, slide: str, opened: Slide) -> tuple[int, int, int, int]:
+        """What is cut out for a region: left, top, width and height, in the slide's pixels."""
+        if self.crop_size is None:
+            return region.x, region.y, region.width, region.height
+        meant = self.filter_of(slide).resolution
+        factor = 1.0 if meant is None or opened.resolution is None else meant / opened.resolution
+        return square_round(region, max(1, round(self.crop_size * factor)), opened.width, opened.height)
 
 
 class _Outcome(NamedTuple):
@@ -80,10 +103,10 @@ def find_regions(search: Search, slides: Sequence[str], output: Path, num_worker
     """Find the candidate cells of all slides and cut them out.
 
     Writes into `output`: `regions.csv` (sorted by image, then y, then x; `crop` is relative to `output`), the crops
-    as PNG with the slide's original pixels, `rejected.csv` with the reasons, `slides.csv`, `failures.csv` and
-    `summary.json`. A slide that can't be read goes into `failures.csv` and does not stop the others. Slides that the
-    store knows are not read again. If no region is found the tables are written without rows. Memory does not grow
-    with the number of slides, but for their names.
+    as PNG with the slide's original pixels (of the box, or of a square of `search.crop_size`), `rejected.csv` with the
+    reasons, `slides.csv`, `failures.csv` and `summary.json`. A slide that can't be read goes into `failures.csv` and
+    does not stop the others. Slides that the store knows are not read again. If no region is found the tables are
+    written without rows. Memory does not grow with the number of slides, but for their names.
 
     Args:
         search: What is looked for.
@@ -200,7 +223,7 @@ def _failure(search: Search, slide: str, key: str, store: SlideStore) -> str | N
             if _key(path) != key:
                 return f"The image {path} has changed while it was read; give the command again."
             # Whole slides have many regions, so these are cut while they are written; plain images can't fail here.
-            crops = (opened.read(*region[:4]) for region in found.regions)
+            crops = (opened.read(*search.crop_box(region, slide, opened)) for region in found.regions)
             _save(store, key, SlideResult(opened.width, opened.height, opened.resolution, found), crops)
         except (InputError, cv2.error, MemoryError) as error:  # one odd slide must not cost the other thousands
             if isinstance(error, (_NoRoom, MissingReader)):

@@ -3,10 +3,11 @@
     python experiments/benchmarks/features.py speed --crops outputs/stages/cells/NAME/crops --size 224
     python experiments/benchmarks/features.py memory --counts 10000 100000 1000000 --folder /tmp
 
-`speed`: the same crops through a plain loop over a timm network (eager, fp32, NCHW, the same decoding and resizing)
-and through `FeatureExtractor`, in turns, so that both meet the machine's other work; the ratio is of the medians.
-resnet50 has random weights, which don't matter to speed but do to the cosine with fp32, so that one with real weights
-may fall back to fp32; tf_efficientnet_lite0 has its real ones. `memory`: synthetic features of 2048 dimensions are
+`speed`: the same crops through a plain loop over a timm network (eager, fp32, NCHW, explicit attention, the same
+decoding and resizing) and through `FeatureExtractor`, in turns, so that both meet the machine's other work; the ratio
+is of the medians. resnet50 and vit_base_patch16_224 (the encoder of MAE, MixedAE and MoCo v3) have random weights,
+which don't matter to speed but do to the cosine with fp32, so that one with real weights may fall back to fp32;
+tf_efficientnet_lite0 has its real ones. `memory`: synthetic features of 2048 dimensions are
 kept, assembled, cut to nine in ten and whitened, each number in a process of its own.
 """
 
@@ -35,10 +36,13 @@ from activessf.selection.feature_store import FeatureStore, chosen_rows, write_f
 from activessf.selection.inference import compute, resolved_precision
 from activessf.selection.networks import Loaded, TimmNetwork
 from activessf.selection.whitening import Transform
+from activessf.training.attention import attend_explicitly
 
 CPU = torch.device("cpu")
 DIMENSIONS = 2048
 BATCH_SIZE = 64
+NETWORKS = ("resnet50", "vit_base_patch16_224", "tf_efficientnet_lite0")
+WITH_WEIGHTS = ("tf_efficientnet_lite0",)
 
 
 def main() -> None:
@@ -50,43 +54,51 @@ def main() -> None:
     speed.add_argument("--size", type=int, default=224, help="side of the views, pixels (default 224)")
     speed.add_argument("--count", type=int, default=64, help="crops a turn (default 64)")
     speed.add_argument("--turns", type=int, default=5, help="how often each (default 5)")
+    speed.add_argument("--networks", default=",".join(NETWORKS), help="which (default all)")
     memory = commands.add_parser("memory", help="time, memory and disk by the number of features")
     memory.add_argument("--counts", type=int, nargs="+", default=[10_000, 100_000], help="how many features")
     memory.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="has 25 GB for a million")
     options = parser.parse_args()
     if options.command == "speed":
-        report_speed(sorted(options.crops.rglob("*.png"))[: options.count], options.size, options.turns)
+        paths = sorted(options.crops.rglob("*.png"))[: options.count]
+        report_speed(options.networks.split(","), paths, options.size, options.turns)
     else:
         report_memory(options.counts, options.folder)
 
 
-def report_speed(paths: Sequence[Path], size: int, turns: int) -> None:
+def report_speed(names: Sequence[str], paths: Sequence[Path], size: int, turns: int) -> None:
     """Time both ways in turns, file to feature."""
-    torch.manual_seed(0)
-    config = timm.data.resolve_data_config({}, model="resnet50")
-    random = Loaded(timm.create_model("resnet50", num_classes=0).eval(), config["mean"], config["std"])
     print(f"{len(paths)} crops at {size} px, {torch.get_num_threads()} thread(s)\n")
     print(
         "| network | computed in | plain, crops/s | ours, crops/s | ratio | network alone | least cosine with plain |"
     )
     print("|---|---|---|---|---|---|---|")
-    for name, loaded in (
-        ("resnet50, random weights", random),
-        ("tf_efficientnet_lite0", TimmNetwork("tf_efficientnet_lite0", None, True).load()),
-    ):
+    for name in names:
         for precision in ("fp32", "auto"):
-            report_network(name, loaded, precision, paths, size, turns)
+            report_network(name, loaded(name), precision, paths, size, turns)
 
 
-def report_network(name: str, loaded: Loaded, setting: str, paths: Sequence[Path], size: int, turns: int) -> None:
+def loaded(name: str) -> Loaded:
+    """A network with its real weights, if a package has them, or with random ones."""
+    if name in WITH_WEIGHTS:
+        return TimmNetwork(name, None, True).load()
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=0).eval()
+    config = timm.data.resolve_model_data_config(network)
+    return Loaded(network, config["mean"], config["std"])
+
+
+def report_network(name: str, given: Loaded, setting: str, paths: Sequence[Path], size: int, turns: int) -> None:
     """One row of the table."""
-    images = ImageFiles(paths, None, WholeView(size), 0, loaded.mean, loaded.std)
+    images = ImageFiles(paths, None, WholeView(size), 0, given.mean, given.std)
     first = next(iter(evaluation_loader(images, BATCH_SIZE, 0)))[0]
-    plain = plain_loop(loaded.network)
+    explicit = copy.deepcopy(given.network)
+    attend_explicitly(explicit)
+    plain = plain_loop(explicit)
     precision = resolved_precision(setting, CPU)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        ours = compute(copy.deepcopy(loaded.network), precision, CPU, first)  # a copy: it changes the layout
+        ours = compute(copy.deepcopy(given.network), precision, CPU, first)  # a copy: it changes the layout
     said = f"{setting} = {'fp32, as ' + precision + ' fails the check' if caught else precision}"
     ways = {"plain": plain, "ours": ours}
     results = {way: features(ways[way], images) for way in ways}  # which also warms up
@@ -97,8 +109,9 @@ def report_network(name: str, loaded: Loaded, setting: str, paths: Sequence[Path
             seconds[f"{way} alone"].append(timed(lambda function=function: function(first)))  # type: ignore[misc]
     took = {key: float(np.median(values)) for key, values in seconds.items()}
     cosine = torch.cosine_similarity(results["plain"].double(), results["ours"].double()).min()
+    title = name if name in WITH_WEIGHTS else f"{name}, random weights"
     print(
-        f"| {name} | {said} | {len(paths) / took['plain']:.1f} | {len(paths) / took['ours']:.1f} "
+        f"| {title} | {said} | {len(paths) / took['plain']:.1f} | {len(paths) / took['ours']:.1f} "
         f"| {took['plain'] / took['ours']:.2f} | {took['plain alone'] / took['ours alone']:.2f} | {cosine:.5f} |",
         flush=True,
     )

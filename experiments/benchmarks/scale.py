@@ -71,7 +71,7 @@ def search_fields(root: str, output: str, num_workers: int) -> None:
         region_filter = instantiate(compose("regions/paper").regions)
     started = time.perf_counter()
     fields = images_below(Path(root), "slides")
-    search = Search(Path(root), region_filter, {}, Tiling(2048, 512), Path(output) / "store", strict=True)
+    search = Search(Path(root), region_filter, {}, Tiling(2048, 512), None, Path(output) / "store", strict=True)
 
     def make(folder: Path) -> None:
         find_regions(search, fields, folder, num_workers)

@@ -12,9 +12,11 @@ import yaml
 from PIL import Image
 
 from activessf.data.images import read_image
+from activessf.data.slide_files import open_slide
 from activessf.errors import InputError
 from activessf.manifests import FAILURES, REGIONS, REJECTED, SLIDES, read_table
 from activessf.regions import stage
+from activessf.regions.boxes import Region
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.stage import Search, crop_prefixes, find_regions, search_shard
 from activessf.regions.tiles import Tiling
@@ -61,7 +63,7 @@ def names(root: Path) -> list[str]:
 
 
 def search(root: Path, store: Path, strict: bool = False, **own: RegionFilter) -> Search:
-    return Search(root, PAPER_FILTER, own, Tiling(2048, 512), store, strict)
+    return Search(root, PAPER_FILTER, own, Tiling(2048, 512), None, store, strict)
 
 
 def run(root: Path, images: list[str], output: Path, num_workers: int = 0) -> Path:
@@ -112,6 +114,38 @@ def test_crops_hold_the_original_pixels_of_their_boxes(slides: Path, tmp_path: P
     for row in regions.itertuples():
         original = read_image(slides / row.image)[row.y : row.y + row.height, row.x : row.x + row.width]
         np.testing.assert_array_equal(read_image(output / row.crop), original)
+
+
+def test_crops_are_squares_of_one_size_where_asked_and_boxes_stay(slides: Path, tmp_path: Path) -> None:
+    boxes = run(slides, names(slides), tmp_path / "boxes")
+    (tmp_path / "squares").mkdir()
+    squares = replace(search(slides, tmp_path / "boxes.store"), crop_size=120)
+    find_regions(squares, names(slides), tmp_path / "squares", 0)  # finds nothing in the store of the boxes
+    assert (tmp_path / "squares" / "regions.csv").read_text() == (boxes / "regions.csv").read_text()
+    for row in read_table(tmp_path / "squares" / "regions.csv", REGIONS).itertuples():
+        image = read_image(slides / row.image)
+        left = min(max(row.x + row.width // 2 - 60, 0), image.shape[1] - 120)
+        top = min(max(row.y + row.height // 2 - 60, 0), image.shape[0] - 120)
+        crop = read_image(tmp_path / "squares" / row.crop)
+        np.testing.assert_array_equal(crop, image[top : top + 120, left : left + 120])
+
+
+def test_the_size_of_squares_follows_the_resolution_as_the_filter_does(slides: Path, tmp_path: Path) -> None:
+    coarse = replace(PAPER_FILTER, resolution=0.5)
+    squares = replace(search(slides, tmp_path / "store"), region_filter=coarse, crop_size=40)
+    with open_slide(slides / "a" / "one.png") as opened:
+        region = Region(100, 60, 20, 20, 1.0, 400)
+        assert squares.crop_box(region, "a/one.png", opened) == (90, 50, 40, 40)
+        opened.resolution = 0.25
+        assert squares.crop_box(region, "a/one.png", opened) == (70, 30, 80, 80)
+        assert replace(squares, region_filter=PAPER_FILTER).crop_box(region, "a/one.png", opened) == (90, 50, 40, 40)
+        assert replace(squares, crop_size=None).crop_box(region, "a/one.png", opened) == (100, 60, 20, 20)
+
+
+@pytest.mark.parametrize("crop_size", [0, -1, 2.5, "80", True])
+def test_a_size_of_squares_that_cannot_be_is_refused(crop_size: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="crop_size=.* must be null, .* or a whole number of pixels"):
+        replace(search(tmp_path, tmp_path), crop_size=crop_size)
 
 
 def test_files_do_not_depend_on_workers_or_on_the_order_of_images(slides: Path, tmp_path: Path) -> None:

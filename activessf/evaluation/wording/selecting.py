@@ -79,6 +79,7 @@ def _kept(settings: Settings) -> str:
         f"{kept}{largest}{filling}" if filling else "",
         "Touching cells were split." if settings.get("regions.split_touching") else "",
         filled("Boxes were widened by {regions.margin} pixels.", settings) if settings.get("regions.margin") else "",
+        filled("Squares of {crop_size} pixels round them were cut out.", settings) if settings.get("crop_size") else "",
         filled("Sizes are meant for {regions.resolution} micrometres per pixel.", settings),
     )
 

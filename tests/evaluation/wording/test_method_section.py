@@ -165,11 +165,12 @@ def test_the_search_for_regions_is_told_with_the_papers_numbers() -> None:
     ):  # fmt: skip
         assert fact in told, (fact, told)
     assert "holes" not in told and "Touching" not in told and "widened" not in told
+    assert "Squares" not in told
     other = ["regions.fill_holes=true", "regions.closing=5", "regions.split_touching=true", "regions.margin=10",
-             "regions.max_size=200", "regions.resolution=0.25"]  # fmt: skip
+             "regions.max_size=200", "regions.resolution=0.25", "crop_size=80"]  # fmt: skip
     told = regions_paragraph(run_with("ssl=mae", *other), {})
     for fact in ("gaps were closed over 5 pixels and holes were filled", "Touching cells were split", "widened by 10",
-                 "at most 200", "0.25 micrometres per pixel"):  # fmt: skip
+                 "at most 200", "0.25 micrometres per pixel", "Squares of 80 pixels round them"):  # fmt: skip
         assert fact in told, (fact, told)
 
 

@@ -103,7 +103,7 @@ def search(tmp_path: Path) -> Search:
     root = tmp_path / "slides of <b>ours & theirs"
     for number in range(12):
         draw(root / f"p{number % 3}/<script>alert('{number}')< #{number}%20 ä.png", number, 2 * number)
-    return Search(root, SMALL, {}, Tiling(512, 64), tmp_path / "store", False)
+    return Search(root, SMALL, {}, Tiling(512, 64), None, tmp_path / "store", False)
 
 
 def slides_of(search: Search) -> list[str]:
@@ -376,7 +376,7 @@ def test_failures_of_one_kind_are_one_line_whatever_the_file_and_the_number() ->
 @pytest.mark.data
 @pytest.mark.parametrize(("name", "number"), [("white_cells", 4), ("paper", 4)])
 def test_public_fields_have_their_page(name: str, number: int, bccd: Path, tmp_path: Path) -> None:
-    search = Search(bccd, preset(name), {}, Tiling(2048, 512), tmp_path / "store", False)
+    search = Search(bccd, preset(name), {}, Tiling(2048, 512), None, tmp_path / "store", False)
     slides = [f"JPEGImages/BloodImage_{index:05d}.jpg" for index in range(number)]
     result = new(tmp_path / "result")
     find_regions(search, slides, result, 0)
