@@ -14,7 +14,7 @@ from pytorch_lightning import seed_everything
 from torch import nn
 
 from activessf.checkpoints.loading import load_encoder
-from activessf.configuration import build, plain, without
+from activessf.configuration import build, is_supervised, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.class_weights import Counts, class_counts, drawing_weights
 from activessf.data.datasets import ImageFiles
@@ -107,7 +107,7 @@ class Classification:
                 self._fit_classifier_to_loss(self.network(None))
         if self.trains and self.config.recipe.finetuning.checkpoint == "best":
             self.cells  # noqa: B018  holds some out
-        if self.config.ssl_method.method is None and self.config.backbone.checkpoint is not None:
+        if is_supervised(self.config) and self.config.backbone.checkpoint is not None:
             self.network(None)
 
     @cached_property
@@ -145,7 +145,7 @@ class Classification:
             # Mean tokens are normed after their pooling: fc_norm is fresh, the encoder's norm unused.
             fresh = ("fc_norm.", "norm.") if arguments.get("global_pool") == "avg" else ()
             load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh)
-        elif self.config.ssl_method.method is None and self.config.backbone.checkpoint is not None:
+        elif is_supervised(self.config) and self.config.backbone.checkpoint is not None:
             tell(str(load_encoder(network, self.config.backbone.checkpoint)))
         if self.trains and own_rank().count > 1:
             normalise_together(network)

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from activessf.auditing import Auditing, planted_sentence
-from activessf.configuration import build
+from activessf.configuration import build, is_supervised
 from activessf.dry_run import plan
 from activessf.errors import InputError
 from activessf.launching.command import in_sweep
@@ -71,7 +71,7 @@ def train(config: DictConfig) -> Path:
     Of several processes that are started for it, all train together, and process 0 does the rest.
     """
     pipeline = Pipeline(config)
-    if config.ssl_method.method is not None:
+    if not is_supervised(config):
         pipeline.selecting.check_features()
     if config.dry_run:
         return plan(pipeline)

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
 from activessf.artifacts import Artifact, fingerprint
-from activessf.configuration import build
+from activessf.configuration import build, is_supervised
 from activessf.data.datasets import View
 from activessf.launching.command import in_sweep, jobs_at_a_time
 from activessf.manifests import write_json
@@ -88,7 +88,7 @@ class DryRun:
         # Where folds are not made by them, a name of what pretraining sees can be told without the duplicates.
         looked_for = [] if self.prepared.joins_duplicates else [self.prepared.duplicates]
         before = [self._stage(artifact) for artifact in (*self._preparation, *looked_for)]
-        if self.config.ssl_method.method is not None:
+        if not is_supervised(self.config):
             before.append(self._pretraining())
         return [*before, self._run()]
 
@@ -96,7 +96,7 @@ class DryRun:
     def _preparation(self) -> list[Artifact]:
         selecting, prepared = self.selecting, self.prepared
         needed = [prepared.cells, *([prepared.duplicates] if prepared.joins_duplicates else []), prepared.folds]
-        if self.config.ssl_method.method is None:
+        if is_supervised(self.config):
             return needed
         if selecting.strategy is None:
             return [*needed, prepared.slides]

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from activessf.artifacts import Artifact, fingerprint, readable
 from activessf.classification import PREDICTIONS_FILE, Classification, drop_idle
 from activessf.classification import VERSION as FINETUNING_VERSION
-from activessf.configuration import build, without
+from activessf.configuration import build, is_supervised, without
 from activessf.data.folds import training_and_test
 from activessf.evaluation.dashboards import log_fold, log_summary, wandb_runs
 from activessf.evaluation.leaks.evidence import write_evidence
@@ -68,7 +68,7 @@ class Pipeline:
     def title(self) -> str:
         """The run in a table's words."""
         title = f"{self.config.ssl_method.name} + {self.config.selection.name}"
-        if self.config.ssl_method.method is None:
+        if is_supervised(self.config):
             title = f"{self.config.backbone.name} ({self._first_weights})"
         return title if self.classification.name is None else f"{title}, {self.classification.name}"
 
@@ -95,7 +95,7 @@ class Pipeline:
         }
         # Settings of stages that have no part in the result would tell equal runs apart.
         drop_idle(settings)
-        if self.config.ssl_method.method is None:
+        if is_supervised(self.config):
             for unused in (*_STAGE_1, "selection"):
                 del settings[unused]
             del settings["recipe"]["pretraining"], settings["recipe"]["feature_image_size"]
@@ -117,7 +117,7 @@ class Pipeline:
     def run_name(self) -> str:
         """Readable name and fingerprint of the configuration, shared by its folds."""
         parts = [self.config.data.name, self.config.recipe.name, self.config.ssl_method.name]
-        parts.append(self.config.backbone.name if self.config.ssl_method.method is None else self.config.selection.name)
+        parts.append(self.config.backbone.name if is_supervised(self.config) else self.config.selection.name)
         if self.classification.name is not None:
             parts.append(self.classification.name)
         return f"{readable('-'.join(parts))}-{fingerprint(self.run_inputs)}"
@@ -138,7 +138,7 @@ class Pipeline:
         if not waits():
             self.prepared.warn_of_duplicates()
         try:
-            pretrained = None if self.config.ssl_method.method is None else self.pretraining.obtain()
+            pretrained = None if is_supervised(self.config) else self.pretraining.obtain()
             base = self.finetuned
             finetuned = None if base is None else base.obtain_run()
             before = time.monotonic() - clock
@@ -174,7 +174,7 @@ class Pipeline:
         """Refuse a backbone that doesn't fit the method, or weights that aren't at hand, before anything long runs."""
         self.pretraining.check_first_weights()
         self.classification.check()
-        if self.config.ssl_method.method is not None:
+        if not is_supervised(self.config):
             self.pretraining.check()
 
     @property

@@ -16,7 +16,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from activessf.artifacts import Artifact, artifact, files_fingerprint, fingerprint, readable
-from activessf.configuration import CONF, FOLDING, build, check_settings, plain, region_settings, without
+from activessf.checking import check_settings
+from activessf.configuration import CONF, FOLDING, build, plain, region_settings, without
 from activessf.data.cells import CELLS_FILE, cut_cells
 from activessf.data.folds import assign_folds
 from activessf.data.hidden import hide_labels

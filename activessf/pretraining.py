@@ -12,7 +12,7 @@ from pytorch_lightning import seed_everything
 
 from activessf.artifacts import Artifact, content_hash, files_fingerprint, fingerprint
 from activessf.checkpoints.loading import load_encoder, load_method
-from activessf.configuration import build, plain, without
+from activessf.configuration import build, is_supervised, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError
@@ -143,7 +143,7 @@ class Pretraining:
             InputError: Which setting to leave away.
         """
         checkpoint, init = self.config.backbone.checkpoint, self.config.ssl_method.init
-        pretrained, supervised = self.config.backbone.pretrained, self.config.ssl_method.method is None
+        pretrained, supervised = self.config.backbone.pretrained, is_supervised(self.config)
         if init is not None and supervised:
             raise InputError("ssl.init starts a pretraining, and ssl=none has none; use backbone.checkpoint.")
         if init is not None and checkpoint is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from activessf.classification import Classification
-from activessf.configuration import flat
+from activessf.configuration import flat, is_supervised
 from activessf.data.joined_groups import joined_members
 from activessf.manifests import read_json
 from activessf.pretraining import Pretraining
@@ -90,7 +90,7 @@ class RunRecord:
         """The results below `stages` that the run rests on, by stage: reports find crops and pages by them."""
         selecting, prepared = self.pretraining.selecting, self.pretraining.prepared
         results = {"cells": prepared.cells, "folds": prepared.folds, "duplicates": prepared.duplicates}
-        if self.pretraining.config.ssl_method.method is not None:
+        if not is_supervised(self.pretraining.config):
             results["pretraining"] = self.pretraining.artifact
             if selecting.strategy is not None:
                 results |= {"regions": prepared.regions, "selection": selecting.selection}

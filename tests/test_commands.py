@@ -11,7 +11,7 @@ import tifffile
 from tiny import configure, copied, on, refused
 
 from activessf import commands, preparation
-from activessf.data.images import read_image, write_png
+from activessf.data.images import image_size, read_image, write_png
 from activessf.errors import InputError
 
 
@@ -79,6 +79,19 @@ def test_a_shard_that_there_is_not(outputs, demo):
     for wrong in (["shard=3", "num_shards=3"], ["shard=-1"], ["num_shards=0"], ["shard=a"]):
         with pytest.raises(InputError, match="shard"):
             commands.preprocess(configure(outputs, *on(demo), *wrong))
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "2.5", "true", "large"])
+def test_a_size_of_crops_that_cannot_be_is_refused(outputs, demo, size):
+    with pytest.raises(InputError, match="crop_size=.* must be null, for a region's own box, or a whole number"):
+        commands.preprocess(configure(outputs, *on(demo), f"crop_size={size}"))
+
+
+def test_crops_of_another_size_are_other_regions(outputs, demo):
+    boxes = commands.preprocess(configure(outputs, *on(demo), "quality.num_fields=0"))
+    squares = commands.preprocess(configure(outputs, *on(demo), "quality.num_fields=0", "crop_size=60"))
+    assert squares.name != boxes.name
+    assert {image_size(crop) for crop in (squares / "crops").iterdir()} == {(60, 60)}
 
 
 def test_a_slide_with_settings_of_its_own_has_other_regions(demo, tmp_path):

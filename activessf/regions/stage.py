@@ -61,12 +61,6 @@ class Search:
     store: Path
     strict: bool
 
-    def __post_init__(self) -> None:
-        """Check the side, which comes from a user's configuration."""
-        size = self.crop_size
-        if size is not None and not (type(size) is int and size >= 1):
-            raise InputError(f"crop_size={size} must be null, for a region's own box, or a whole number of pixels.")
-
     def filter_of(self, slide: str) -> RegionFilter:
         """The filter of one slide."""
         return self.own_filters.get(slide, self.region_filter)

@@ -9,7 +9,7 @@ import yaml
 from tiny import configure
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from activessf.configuration import check_settings
+from activessf.checking import check_settings
 from activessf.evaluation.metrics import fold_metrics
 
 SWEEP = Path(__file__).resolve().parents[2] / "experiments" / "sweep.yaml"

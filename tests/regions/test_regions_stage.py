@@ -142,12 +142,6 @@ def test_the_size_of_squares_follows_the_resolution_as_the_filter_does(slides: P
         assert replace(squares, crop_size=None).crop_box(region, "a/one.png", opened) == (100, 60, 20, 20)
 
 
-@pytest.mark.parametrize("crop_size", [0, -1, 2.5, "80", True])
-def test_a_size_of_squares_that_cannot_be_is_refused(crop_size: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="crop_size=.* must be null, .* or a whole number of pixels"):
-        replace(search(tmp_path, tmp_path), crop_size=crop_size)
-
-
 def test_files_do_not_depend_on_workers_or_on_the_order_of_images(slides: Path, tmp_path: Path) -> None:
     images = names(slides)
     alone = run(slides, images, tmp_path / "alone")
