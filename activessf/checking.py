@@ -62,6 +62,9 @@ def check_settings(config: DictConfig) -> None:
     for stage in ("pretraining", "finetuning"):
         _check_training(f"recipe.{stage}", config.recipe[stage])
     _check_finetuning(config.recipe.finetuning, config.ssl_method.finetuning_pool)
+    std = config.ssl_method.finetuning_head_std
+    fits = std is None or _is_number(std) and std > 0
+    _require(fits, "ssl_method.finetuning_head_std", std, "be null or a number above 0")
     for key in ("layer_decay", "finetuning_layer_decay"):
         decay = config.ssl_method[key]
         _require(decay is None or _is_number(decay) and 0 < decay <= 1, f"ssl_method.{key}", decay, "lie in (0, 1]")

@@ -24,7 +24,7 @@ from activessf.evaluation.predictions import write_predictions
 from activessf.launching.ranks import own_rank
 from activessf.methods.batch_norm import normalise_together
 from activessf.preparation import Preparation
-from activessf.pretrained import load_backbone, load_weights, read_state_dict
+from activessf.pretrained import draw_classifier, load_backbone, load_weights, read_state_dict
 from activessf.training.classifiers import FeatureClassifier
 from activessf.training.cosine_classifier import classify_by_cosine
 from activessf.training.finetuning import NETWORK_FILE, Finetuning, finetune
@@ -147,6 +147,9 @@ class Classification:
             load_weights(network, read_state_dict(pretrained / ENCODER_FILE), pretrained, fresh)
         elif is_supervised(self.config) and self.config.backbone.checkpoint is not None:
             tell(str(load_encoder(network, self.config.backbone.checkpoint)))
+        std = self.config.ssl_method.finetuning_head_std
+        if self.trains and std is not None:
+            draw_classifier(network, std)
         if self.trains and own_rank().count > 1:
             normalise_together(network)
         return network
@@ -270,7 +273,7 @@ def drop_idle(settings: dict[str, Any]) -> None:
     if settings["evaluation"]["classifier"] is not None:
         for unused in ("loss", "sampler"):
             settings.pop(unused, None)
-        del settings["recipe"]["finetuning"], method["finetuning_layer_decay"]
+        del settings["recipe"]["finetuning"], method["finetuning_layer_decay"], method["finetuning_head_std"]
     else:
         del settings["evaluation"]
         if recipe["checkpoint"] == "last":

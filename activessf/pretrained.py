@@ -184,6 +184,18 @@ def load_backbone(network: nn.Module, weights: Mapping[str, Tensor], origin: obj
     load_weights(network, rest, origin)
 
 
+def draw_classifier(network: nn.Module, std: float) -> None:
+    """Fresh weights for the classifier of a timm network: N(0, std), its bias 0 (published MAE, main_finetune.py).
+
+    Args:
+        network: Changed in place.
+        std: Standard deviation, above 0.
+    """
+    for name, parameter in network.named_parameters():
+        if name.startswith(classifier_prefixes(network)):
+            nn.init.normal_(parameter, std=std) if parameter.ndim > 1 else nn.init.zeros_(parameter)
+
+
 def classifier_prefixes(network: nn.Module) -> tuple[str, ...]:
     """How the names of a timm network's tensors begin that belong to its classifier, such as "head."; () = unknown."""
     config: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}

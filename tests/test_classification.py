@@ -182,6 +182,27 @@ def test_a_network_without_a_class_token_can_not_classify_it(outputs, demo, over
         trained(outputs, demo, *overrides, "recipe.finetuning.pool=token")
 
 
+@pytest.mark.parametrize(
+    "overrides", [["ssl=mae"], ["ssl=convmae"], ["ssl=mixmim"], ["ssl=mae", "recipe.finetuning.pool=token"]]
+)
+def test_a_classifier_begins_with_the_published_deviation(outputs, demo, overrides):
+    head = made(outputs, demo, *overrides).classification.network(None).head
+    assert head.weight.std().item() == pytest.approx(2e-5, rel=0.1) and not head.bias.any()
+    other = made(outputs, demo, *overrides, "ssl.finetuning_head_std=0.3").classification.network(None)
+    assert other.head.weight.std().item() == pytest.approx(0.3, rel=0.1)
+
+
+def test_a_baselines_classifier_begins_as_its_network_draws_it(outputs, demo):
+    head = made(outputs, demo, "ssl=none", "backbone=vit_mini").classification.network(None).head
+    assert head.weight.std().item() == pytest.approx(0.02, rel=0.15)
+
+
+@pytest.mark.parametrize("std", ["0", "-1", "wide"])
+def test_a_deviation_that_cannot_be_is_refused(outputs, demo, std):
+    with pytest.raises(InputError, match="finetuning_head_std=.* must be null or a number above 0"):
+        made(outputs, demo, f"ssl.finetuning_head_std={std}")
+
+
 # Frozen encoders
 
 

@@ -335,6 +335,14 @@ def test_the_official_recipe_is_that_of_the_methods_fact_sheet(method: str) -> N
     assert finetuning.layer_decay == config.ssl_method.finetuning_layer_decay == decay
     assert scaled_lr(finetuning.base_lr, finetuning.batch_size) == pytest.approx(1e-3 if method == "mocov3" else 2e-3)
     assert config.ssl_method.finetuning_pool == ("token" if method == "mocov3" else "avg")
+    assert config.ssl_method.finetuning_head_std == (None if method == "mocov3" else 2e-5)
+    assert config.ssl_method.betas == ([0.9, 0.999] if method == "mocov3" else [0.9, 0.95])
+    assert config.ssl_method.decay_vectors is (method == "mocov3")
+    batch = {"mae": 4096, "convmae": 3072, "mixmim": 2048, "mocov3": 4096}
+    assert pretraining.batch_size == batch[method] and pretraining.min_lr == 0 and finetuning.batch_size == 1024
+    assert finetuning.epochs == (150 if method == "mocov3" else 100) and finetuning.warmup_epochs == 5
+    assert finetuning.weight_decay == 0.05 and finetuning.betas == [0.9, 0.999]
+    assert finetuning.min_lr == (1e-5 if method == "mocov3" else 1e-6)
     assert (finetuning.mixup, finetuning.cutmix, finetuning.drop_path_rate) == (0.8, 1.0, 0.1)
     assert plain(finetuning.view) == {
         "_target_": "activessf.data.augmented_view.AugmentedView", "size": 224, "scale": [0.08, 1.0],

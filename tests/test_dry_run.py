@@ -205,7 +205,7 @@ def test_folds_that_no_duplicates_change_do_not_wait_for_them(outputs, demo, fir
 
 def test_mistakes_of_the_run_are_mistakes_of_the_dry_run(outputs, demo):
     for override, match in (
-        ("backbone=resnet18", "ssl=mae needs a Vision Transformer"),
+        ("backbone=resnet18", "ssl=mae needs a plain Vision Transformer"),
         ("plan.devices=8", "plan.devices=8 must be a list"),
         ("plan.devices=[0]", r"plan.devices=\[0\] must be a list"),
         ("plan.images=0", "plan.images=0 must be null or a whole number"),

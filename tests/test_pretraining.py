@@ -82,7 +82,7 @@ def test_no_cell_of_the_tested_fold_is_watched(outputs, demo, monkeypatch, overr
 
 
 def test_a_backbone_that_does_not_fit_is_refused_before_anything_runs(tmp_path, demo):
-    refused(tmp_path, *on(demo), "ssl=mae", "backbone=resnet18", match="ssl=mae needs a Vision Transformer")
+    refused(tmp_path, *on(demo), "ssl=mae", "backbone=resnet18", match="ssl=mae needs a plain Vision Transformer")
     refused(tmp_path, *on(demo), "ssl=convmae", "backbone=vit_mini", match="ssl=convmae needs a ConvViT")
     assert not (tmp_path / "stages").exists()
 

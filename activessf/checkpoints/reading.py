@@ -12,7 +12,7 @@ from activessf.errors import InputError
 from activessf.pretrained import opened
 
 # Where training files keep their weights, beside optimiser, epoch and arguments; the first that is there counts.
-_HOLDERS = ("state_dict", "model", "teacher")
+_HOLDERS = ("state_dict", "model", "teacher", "state_dict_ema", "model_ema")
 # What torch puts before every name of a network that it has wrapped.
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -26,7 +26,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         path: The file, "~" allowed.
 
     Raises:
-        InputError: The file is not there, is damaged, or holds no weights.
+        InputError: The file is not there, is damaged, or holds no weights or such as are no numbers.
     """
     held: Any = opened(Path(path))
     for key in _HOLDERS:
@@ -38,7 +38,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"{path} holds no weights: a mapping of names to tensors is needed, by itself or under "
             f"{', '.join(_HOLDERS)}."
         )
-    return _unwrapped(dict(held))
+    weights = _unwrapped(dict(held))
+    broken = [name for name, value in weights.items() if not value.isfinite().all()]
+    if broken:
+        raise InputError(f"{path} holds values that are no finite numbers, in {broken[0]!r}; take sound weights.")
+    return weights
 
 
 def _is_named_tensor(name: object, value: object) -> bool:

@@ -18,7 +18,7 @@ def num_devices(make_trainer: partial[Trainer]) -> int:
     """Devices that a training is to have.
 
     Raises:
-        InputError: There are not so many here, or it asks for several nodes.
+        InputError: There are not so many here, it asks for several nodes, or for a precision that they don't have.
     """
     devices = make_trainer.keywords.get("devices", "auto")
     if make_trainer.keywords.get("num_nodes", 1) != 1:
@@ -33,6 +33,10 @@ def num_devices(make_trainer: partial[Trainer]) -> int:
     except (MisconfigurationException, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(f"trainer.devices={devices} can't be had here: {reason}.") from error
+    precision = str(make_trainer.keywords.get("precision", ""))
+    if precision.startswith("16") and trainer.strategy.root_device.type == "cpu":
+        # Lightning would train in bfloat16, and say so in a warning alone.
+        raise InputError(f"trainer.precision={precision} is for a GPU; on a CPU use bf16-mixed or 32-true.")
     return int(trainer.num_devices)
 
 

@@ -15,7 +15,8 @@ def compile_blocks(module: nn.Module) -> int:
     """Compile every transformer and convolution block of a network, in place; returns how many there are.
 
     Blocks of the same shapes share their code, so that this takes seconds where compiling the whole step takes minutes,
-    and what is random or differs from step to step (masks, the progress of the training) stays outside.
+    and what is random or differs from step to step (masks, the progress of the training) stays outside. So do
+    the blocks of MixedAE whose attention is restricted: it takes their parts one by one.
     """
     blocks = [part for part in module.modules() if isinstance(part, _BLOCKS)]
     for block in blocks:

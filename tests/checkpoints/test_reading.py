@@ -11,7 +11,7 @@ from activessf.errors import InputError
 WEIGHTS = {"a.weight": torch.arange(3.0), "b": torch.ones(1)}
 
 
-@pytest.mark.parametrize("holder", ["model", "state_dict", "teacher", None])
+@pytest.mark.parametrize("holder", ["model", "state_dict", "teacher", "state_dict_ema", None])
 @pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
 def test_weights_are_found_in_what_training_scripts_save(holder, wrapper, tmp_path):
     weights = {wrapper + name: value for name, value in WEIGHTS.items()}
@@ -35,6 +35,13 @@ def test_a_prefix_that_not_all_names_have_is_part_of_them(tmp_path):
 def test_a_file_without_weights_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"a\.pth holds no weights"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(value, tmp_path):
+    torch.save({"model": {**WEIGHTS, "blocks.0.qkv": torch.tensor([1.0, value])}}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"a\.pth holds values that are no finite numbers, in 'blocks\.0\.qkv'"):
         read_checkpoint(tmp_path / "a.pth")
 
 

@@ -31,6 +31,12 @@ def test_a_gpu_that_is_not_there_is_a_sentence():
         num_devices(partial(Trainer, accelerator="gpu", devices=1))
 
 
+def test_a_precision_of_gpus_is_refused_on_a_cpu():
+    with pytest.raises(InputError, match=r"trainer\.precision=16-mixed is for a GPU; on a CPU use bf16-mixed"):
+        num_devices(partial(Trainer, accelerator="cpu", devices=1, precision="16-mixed"))
+    assert num_devices(partial(Trainer, accelerator="cpu", devices=1, precision="bf16-mixed")) == 1
+
+
 def test_nodes_are_not_asked_for_here():
     with pytest.raises(InputError, match="by srun or torchrun"):
         num_devices(partial(Trainer, accelerator="cpu", devices=1, num_nodes=2))

@@ -216,8 +216,26 @@ def test_base_size_has_the_published_parameters():
 
 def test_a_backbone_that_is_no_vision_transformer_is_refused():
     decoder = partial(PixelDecoder, embed_dim=16, depth=1, num_heads=2)
-    with pytest.raises(InputError, match="ssl=mae needs a Vision Transformer.*ResNet.*backbone=vit_base"):
+    with pytest.raises(InputError, match="ssl=mae needs a plain Vision Transformer.*ResNet.*backbone=vit_base"):
         MAE(partial(timm.create_model, "resnet18"), decoder, 0.75, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model_name": "vit_small_patch14_reg4_dinov2"}, "4 more tokens"),
+        ({"model_name": "deit_tiny_distilled_patch16_224"}, "1 more tokens"),
+        ({"no_embed_class": True}, "no position for its class token"),
+        ({"pre_norm": True}, "a norm before its blocks"),
+        ({"dynamic_img_size": True}, "no fixed grid"),
+        ({"class_token": False, "global_pool": "avg"}, "no class token"),
+        ({"patch_size": (8, 16)}, "not square"),
+    ],
+)
+def test_a_vision_transformer_of_another_kind_is_refused_by_what_it_differs_in(changes, said):
+    backbone = partial(timm.create_model, **{"model_name": "vit_tiny_patch16_224", "depth": 1, **changes})
+    with pytest.raises(InputError, match=f"plain Vision Transformer, but the backbone has .*{said}.*use backbone="):
+        MAE(backbone, partial(PixelDecoder, embed_dim=16, depth=1, num_heads=2), 0.75, True)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])

@@ -551,5 +551,5 @@ def test_settings_that_can_not_be_used_are_refused(changes, message):
 
 def test_a_backbone_that_is_no_vision_transformer_is_refused():
     decoder = partial(PixelDecoder, embed_dim=16, depth=1, num_heads=2)
-    with pytest.raises(InputError, match="ssl=mixedae needs a Vision Transformer.*ResNet.*backbone=vit_base"):
+    with pytest.raises(InputError, match="ssl=mixedae needs a plain Vision Transformer.*ResNet.*backbone=vit_base"):
         mixedae(partial(timm.create_model, "resnet18"), decoder)

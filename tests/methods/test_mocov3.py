@@ -414,5 +414,5 @@ def test_numbers_out_of_range_are_refused(change):
 
 
 def test_a_backbone_that_is_no_vision_transformer_is_refused():
-    with pytest.raises(InputError, match="ssl=mocov3 needs a Vision Transformer.*ResNet.*backbone=vit_base"):
+    with pytest.raises(InputError, match="ssl=mocov3 needs a plain Vision Transformer.*ResNet.*backbone=vit_base"):
         MoCoV3(partial(timm.create_model, "resnet18"), 8, 4, 0.2, 0.99, True)

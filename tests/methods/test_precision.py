@@ -1,4 +1,4 @@
-"""Half precision under autocast, as trainer.precision=bf16-mixed trains."""
+"""Half precision under autocast, as trainer.precision=bf16-mixed and 16-mixed train."""
 
 import pytest
 import torch
@@ -28,9 +28,10 @@ def loss_and_gradients(name: str, dtype: torch.dtype | None) -> tuple[float, dic
     return loss.item(), {key: value.grad for key, value in method.named_parameters() if value.grad is not None}
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", METHODS)
-def test_half_precision_gives_nearly_the_loss_and_gradients_of_single(name: str) -> None:
-    single, half = loss_and_gradients(name, None), loss_and_gradients(name, torch.bfloat16)
+def test_half_precision_gives_nearly_the_loss_and_gradients_of_single(name: str, dtype: torch.dtype) -> None:
+    single, half = loss_and_gradients(name, None), loss_and_gradients(name, dtype)
     assert half[0] == pytest.approx(single[0], rel=0.02)
     assert set(half[1]) == set(single[1])
     assert all(torch.isfinite(value).all() and value.dtype == torch.float32 for value in half[1].values())
