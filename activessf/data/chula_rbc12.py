@@ -10,7 +10,9 @@ import pandas as pd
 
 from activessf.data.images import image_size
 from activessf.data.source import Source, check_folder, existing_folder, images_below, make_source
+from activessf.data.squares import square_round
 from activessf.errors import InputError
+from activessf.manifests import BOX
 
 
 def chula_rbc12_source(
@@ -83,9 +85,6 @@ def _points(path: Path, num_classes: int, size: tuple[float, float]) -> list[tup
     return points
 
 
-def _box(x: int, y: int, box_size: int, size: tuple[float, float]) -> dict[str, float]:
+def _box(x: int, y: int, box_size: int, size: tuple[float, float]) -> dict[str, int]:
     height, width = size
-    side = min(box_size, height, width)
-    left = min(max(x - side // 2, 0), width - side)
-    top = min(max(y - side // 2, 0), height - side)
-    return {"x": left, "y": top, "width": side, "height": side}
+    return dict(zip(BOX, square_round(x, y, box_size, width, height), strict=True))

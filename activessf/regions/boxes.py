@@ -128,23 +128,6 @@ def widened(region: Region, margin: int, width: int, height: int) -> Region:
     return region._replace(x=x, y=y, width=right - x, height=bottom - y)
 
 
-def square_round(region: Region, side: int, width: int, height: int) -> tuple[int, int, int, int]:
-    """The square round the middle of a region's box: left, top, width and height, in pixels.
-
-    It is moved inwards where it would leave the image, and no larger than that.
-
-    Args:
-        region: The region.
-        side: Of the square.
-        width: Of the image.
-        height: Of the image.
-    """
-    side = min(side, width, height)
-    left = region.x + region.width // 2 - side // 2
-    top = region.y + region.height // 2 - side // 2
-    return min(max(left, 0), width - side), min(max(top, 0), height - side), side, side
-
-
 def _component(mask: NDArray[np.uint8], point: NDArray[np.int32]) -> NDArray[np.bool_]:
     """The region that holds a point (x, y), without others that reach into its box."""
     _, labels = cv2.connectedComponents(mask, connectivity=8)

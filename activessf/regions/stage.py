@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from activessf.artifacts import file_fingerprint, fingerprint
 from activessf.data.slide_files import MissingReader, Slide, files_of_slide, open_slide
+from activessf.data.squares import square_round
 from activessf.errors import InputError
 from activessf.manifests import FAILURES, REGIONS, REJECTED, SLIDES, write_json
-from activessf.regions.boxes import Region, square_round
+from activessf.regions.boxes import Region
 from activessf.regions.filtering import RegionFilter
 from activessf.regions.store import SlideResult, SlideStore
 from activessf.regions.tiles import Tiling, find_in_slide
@@ -81,7 +82,8 @@ class Search:
             return region.x, region.y, region.width, region.height
         meant = self.filter_of(slide).resolution
         factor = 1.0 if meant is None or opened.resolution is None else meant / opened.resolution
-        return square_round(region, max(1, round(self.crop_size * factor)), opened.width, opened.height)
+        x, y = region.x + region.width // 2, region.y + region.height // 2
+        return square_round(x, y, max(1, round(self.crop_size * factor)), opened.width, opened.height)
 
 
 class _Outcome(NamedTuple):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from activessf.regions import boxes
-from activessf.regions.boxes import Region, SizeRule, square_round, widened
+from activessf.regions.boxes import Region, SizeRule, widened
 
 
 def find_boxes(mask: np.ndarray, min_size: int, max_size: int | None, fill: float) -> list[Region]:
@@ -118,13 +118,6 @@ def test_touching_discs_are_found_one_by_one_only_where_asked() -> None:
     assert found.rejected == [] and len(found.regions) == 2
     np.testing.assert_allclose([region[:4] for region in found.regions], [(15, 20, 60, 61), (74, 20, 60, 61)], atol=2)
     assert sum(region.area for region in found.regions) == mask.sum()
-
-
-def test_a_square_round_a_box_is_moved_inwards_and_no_larger_than_the_image() -> None:
-    assert square_round(Region(40, 50, 21, 30, 0.8, 480), 10, 100, 90) == (45, 60, 10, 10)
-    assert square_round(Region(0, 80, 10, 10, 0.8, 80), 40, 100, 90) == (0, 50, 40, 40)
-    assert square_round(Region(90, 0, 10, 10, 0.8, 80), 40, 100, 90) == (60, 0, 40, 40)
-    assert square_round(Region(3, 4, 10, 10, 0.8, 80), 400, 100, 90) == (0, 0, 90, 90)
 
 
 def test_a_margin_widens_a_box_as_far_as_the_image_reaches() -> None:
