@@ -54,7 +54,7 @@ def check_settings(config: DictConfig) -> None:
     _require(_is_integer(patch) and patch >= 1, "recipe.patch_size", patch, "be a whole number of pixels")
     if size % patch:
         raise InputError(f"recipe.image_size={size} must be a multiple of recipe.patch_size={patch}.")
-    _check_patches(config.backbone, size, patch)
+    _check_image_size(config.backbone, size, patch)
     check_one_of("sampler", config.sampler.exponent, config.sampler.beta, highest=1.0)
     epochs = config.recipe.finetuning.retrain_head
     fits = epochs is None or _is_integer(epochs) and epochs >= 1
@@ -70,8 +70,14 @@ def check_settings(config: DictConfig) -> None:
         _require(decay is None or _is_number(decay) and 0 < decay <= 1, f"ssl_method.{key}", decay, "lie in (0, 1]")
 
 
-def _check_patches(backbone: DictConfig, size: int, patch: int) -> None:
-    """Check that the images are of whole patches of a backbone that has its own."""
+def _check_image_size(backbone: DictConfig, size: int, patch: int) -> None:
+    """Check that a backbone is made for the images, and they are of whole patches where it has its own."""
+    made_for = backbone.get("img_size", size)
+    if made_for != size:
+        raise InputError(
+            f"backbone.img_size={made_for} must be recipe.image_size={size}, which it follows unless it is set; all "
+            "images are squares. Set recipe.image_size alone."
+        )
     own = backbone.get("patch_size")
     if own is not None and size % own:
         step = math.lcm(own, patch)

@@ -8,9 +8,10 @@ import pickle
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from huggingface_hub import constants, hf_hub_download
@@ -25,6 +26,15 @@ _OTHER_WEIGHTS = (
     "selection.features.checkpoint=PATH, or selection.features=efficientnet_lite0 (whose weights come with a Python "
     "package)"
 )
+# What training scripts put beside weights. A pair is a class and the name that a file has it by.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    *((PurePosixPath, f"pathlib.{module}PosixPath") for module in ("", "_local.")),
+    *((PureWindowsPath, f"pathlib.{module}WindowsPath") for module in ("", "_local.")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")),
+    np.dtype,
+    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+]
 
 
 def feature_network(model_name: str, checkpoint: str | None, packaged: bool) -> nn.Module:
@@ -127,7 +137,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def opened(path: Path) -> Any:
     """What a safetensors or torch file holds: tensors and plain values, and the arguments that training scripts add.
 
-    Of all classes only `argparse.Namespace` is unpickled, which does nothing but hold values.
+    Besides these only classes that do nothing but hold a value are unpickled: `argparse.Namespace`, paths (as pure
+    ones, which touch no file) and numpy's numbers.
 
     Raises:
         InputError: The file is not there, is damaged, or holds something else.
@@ -136,7 +147,7 @@ def opened(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own message advises to run the code in the file.

@@ -10,15 +10,14 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
+from activessf.checkpoints.heads import SUFFIX, save_network
 from activessf.checkpoints.results import TrainedNetwork, trained_network
 from activessf.errors import InputError
 from activessf.exits import telling_mistakes
 from activessf.manifests import replacing
 
-_SUFFIX = ".safetensors"
 _EXAMPLES = """\
 examples:
   python -m activessf.checkpoints.export outputs/runs/NAME/fold_0 --output cells.safetensors
@@ -54,16 +53,15 @@ def export(folder: Path, output: Path, overwrite: bool = False) -> str:
     Raises:
         InputError: The folder holds no network, or the file can't be written.
     """
-    if output.suffix != _SUFFIX:
-        raise InputError(f"--output={output} must end in {_SUFFIX}, by which timm knows how to read it.")
+    if output.suffix != SUFFIX:
+        raise InputError(f"--output={output} must end in {SUFFIX}, by which timm knows how to read it.")
     if output.exists() and not overwrite:
         raise InputError(f"{output} is there already; name another file, or add --overwrite.")
     found = trained_network(folder)
     network = found.build()
     try:
         with replacing(output) as temporary:
-            weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-            save_file(weights, temporary, {"format": "pt"})
+            save_network(network, temporary)
             if found.is_of_timm:
                 _check(network, _by_timm(found, temporary))
     except OSError as error:
@@ -125,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN_OR_ENCODER",
         help="a run's fold, outputs/runs/NAME/fold_K, or a pretraining, outputs/stages/pretraining/NAME",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=f"where to write; ends in {_SUFFIX}")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=f"where to write; ends in {SUFFIX}")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     return parser
 

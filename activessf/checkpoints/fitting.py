@@ -41,6 +41,16 @@ class Fit:
         return not (self.missing or self.surplus or self.misshapen)
 
     @property
+    def pooled_alone(self) -> bool:
+        """Whether all that differs is that the file has a norm of pooled tokens in place of the last norm."""
+        return (
+            bool(self.missing and self.surplus)
+            and not self.misshapen
+            and all(name.startswith(_NORM) for name in self.missing)
+            and all(name.startswith(_POOLED_NORM) for name in self.surplus)
+        )
+
+    @property
     def complaint(self) -> str:
         """What does not fit, the first few of each."""
         found = (("missing", self.missing), ("left over", self.surplus), ("of another shape", self.misshapen))

@@ -205,6 +205,12 @@ LAYOUTS = (
         renamed=_AUTOENCODER,
     ),
     Layout(
+        name="a pretraining's checkpoint",
+        marks=(r"encoder\.(patch_embed|conv1\.)", r"(decoder|projector)\."),
+        fits="the backbone and the ssl method that it is of",
+        renamed=(),
+    ),
+    Layout(
         name="timm's names",
         marks=(),
         fits="the timm network that they are of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +10,24 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from activessf.checkpoints.fitting import Fit, fit_encoder, fit_part, position_prefix
+from activessf.checkpoints.heads import attention_heads, told_heads
 from activessf.checkpoints.layouts import Layout, recognised
 from activessf.checkpoints.reading import read_checkpoint
 from activessf.errors import InputError
 from activessf.methods.method import SelfSupervisedMethod
 
-_ENCODER = "encoder"
+_ENCODER, _DECODER = "encoder", "decoder"
 # What files may have besides an encoder, and an encoder alone does not need.
 _OTHER_PARTS = (
-    *("decoder", "stage1_output_decode", "stage2_output_decode"),
+    *(_DECODER, "stage1_output_decode", "stage2_output_decode"),
     *("projector", "predictor", "momentum_encoder", "momentum_projector"),
+    *("segment_embed", "contrast"),
 )
 _COPY = "momentum_"  # such a part starts as a copy where the file lacks it
-# The published ViT-S of MoCo v3 has twice as many heads as timm's; no tensor tells.
+# Published files tell no heads. The ViT-S of MoCo v3 has twice as many as timm's, of MAE's, ConvMAE's and MixMIM's
+# decoders all have the same width and heads.
 _MOCO_SMALL_DIM, _MOCO_SMALL_HEADS = 384, 12
+_DECODER_DIM, _DECODER_HEADS = 512, 16
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ def load_method(method: SelfSupervisedMethod, path: str | Path) -> LoadReport:
         cure = "" if _ENCODER not in parts else f"to start its encoder alone, use backbone.checkpoint={path}"
         raise _refusal(path, layout, kind, _strangers(parts, tuple(own)), cure)
     _check_heads(method.encoder, layout, path)
+    _check_decoder_heads(getattr(method, _DECODER, None), parts.get(_DECODER), layout, path)
     fits = {part: _fit_part(method, part, own[part], weights) for part, weights in parts.items()}
     for part, fit in fits.items():
         _check_fit(fit, path, layout, kind, "" if part == _ENCODER else f"{part}.")
@@ -141,6 +147,11 @@ def _check_fit(fit: Fit, path: str | Path, layout: Layout, kind: str, prefix: st
         return
     what = f"its {prefix.rstrip('.')} is not this one: {fit.complaint}" if prefix else fit.complaint
     cure = ""
+    if not prefix and fit.pooled_alone:
+        cure = (
+            "its norm stands behind the mean of the tokens (fc_norm), as in classifiers with "
+            "ssl.finetuning_pool=avg, and the encoder's own is gone: start from the pretraining that it came from"
+        )
     if fit.misshapen and not (fit.missing or fit.surplus):
         cure = (
             "set recipe.pretraining.decoder as the file has it, or start the encoder alone by "
@@ -152,14 +163,39 @@ def _check_fit(fit: Fit, path: str | Path, layout: Layout, kind: str, prefix: st
 
 
 def _check_heads(network: nn.Module, layout: Layout, path: str | Path) -> None:
-    if "MoCo v3" not in layout.name or getattr(network, "embed_dim", None) != _MOCO_SMALL_DIM:
+    """Check what a file tells of its heads, or what is known of the published ones, by the encoder."""
+    own = attention_heads(network)
+    told = told_heads(Path(path).expanduser())
+    if not told and "MoCo v3" in layout.name and getattr(network, "embed_dim", None) == _MOCO_SMALL_DIM:
+        told = (_MOCO_SMALL_HEADS,) * len(own)
+    if told and len(told) == len(own) and told != own:  # of another depth tensors are missing or left over
+        raise _other_heads(path, layout, "encoder", told, own, "++backbone.num_heads")
+
+
+def _check_decoder_heads(
+    decoder: nn.Module | None, weights: Mapping[str, Tensor] | None, layout: Layout, path: str | Path
+) -> None:
+    if decoder is None or weights is None or "mask_token" not in weights:
         return
-    heads = network.get_submodule("blocks.0.attn").num_heads
-    if heads != _MOCO_SMALL_HEADS:
-        raise InputError(
-            f"{path} ({layout.name}) is a ViT-S with {_MOCO_SMALL_HEADS} attention heads and the network has {heads}: "
-            f"all tensors would fit, and mean something else; set +backbone.num_heads={_MOCO_SMALL_HEADS}."
-        )
+    own = attention_heads(decoder)
+    told = (_DECODER_HEADS,) * len(own)
+    if weights["mask_token"].shape[-1] == _DECODER_DIM and told != own:
+        raise _other_heads(path, layout, _DECODER, told, own, "recipe.pretraining.decoder.num_heads")
+
+
+def _other_heads(
+    path: str | Path, layout: Layout, part: str, told: tuple[int, ...], own: tuple[int, ...], setting: str
+) -> InputError:
+    return InputError(
+        f"{path} ({layout.name}): its {part} has {_listed(told)} attention heads and the network's {_listed(own)}: all "
+        f"tensors would fit, and mean something else; set {setting}={_listed(told)}."
+    )
+
+
+def _listed(heads: tuple[int, ...]) -> str:
+    """One number if all are the same, else those of the stages."""
+    stages = [str(count) for count, _ in itertools.groupby(heads)]
+    return stages[0] if len(stages) == 1 else f"[{','.join(stages)}]"
 
 
 def _strangers(parts: Mapping[str, Mapping[str, Tensor]], known: tuple[str, ...]) -> str:

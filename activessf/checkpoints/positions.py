@@ -16,6 +16,8 @@ _ABSOLUTE = ("pos_embed", "absolute_pos_embed")
 def resized(name: str, table: Tensor, own: Tensor, num_prefix_tokens: int) -> Tensor:
     """A position table for the grid of another; as it is where it is none, or where a grid is not square.
 
+    Grids are taken to be square, as those of all backbones here are: a table does not tell its sides.
+
     Bicubic, by timm, which filters before it shrinks a table (antialias=True). The published code of MAE, MixMIM and
     DINOv2 interpolates without that filter, so values differ a little from what it would give. Tables of relative
     positions, (2 w - 1)^2 rows for windows of w x w, are grids as well.

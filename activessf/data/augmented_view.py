@@ -35,7 +35,8 @@ class AugmentedView:
         scale: Smallest and largest share of the image's area that a crop covers, in (0, 1].
         horizontal_flip: Probability of mirroring left and right.
         rand_augment: timm's name of the policy, such as "rand-m9-mstd0.5-inc1"; None = none.
-        erasing: Probability with which a rectangle is replaced by noise, N(0, 1) once the image is normalised.
+        erasing: Probability with which a rectangle is replaced by noise: N(0, 1) once the image is
+            normalised, clipped to pixels of 0 to 255 (which takes 4 % of the values at most).
 
     Raises:
         InputError: A value that can't be.

@@ -102,6 +102,7 @@ class MixedAE(SelfSupervisedMethod):
         self.class_token = class_token
         self.num_class_tokens = {"mixture": 1, "source": self.num_sources, "none": 0}[class_token]
         self.norm_pix_loss = norm_pix_loss
+        self.restricted_block = restricted_block  # may be replaced by a compiled one
         num_kept = self.encoder.patch_embed.num_patches // self.num_sources
         self.top_keys = top_keys(num_keys=num_kept, num_class_tokens=self.num_class_tokens)
         self.contrast = contrast(self.encoder.embed_dim)
@@ -166,7 +167,7 @@ class MixedAE(SelfSupervisedMethod):
             if visible is None or number < self.plain_blocks:
                 tokens = block(tokens)
             else:
-                tokens = restricted_block(block, tokens, visible)
+                tokens = self.restricted_block(block, tokens, visible)
             outputs.append(tokens)
         return Encoded(self.encoder.norm(tokens), outputs, mixing)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytorch_lightning import Callback, LightningModule
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from activessf.checkpoints.heads import save_network
 from activessf.data.datasets import ImageFiles
 from activessf.training.averaging import WeightAverage
 from activessf.training.best_epoch import BestEpoch
@@ -137,11 +137,5 @@ def finetune(
         used = {**best.best, "validation_cells": len(validation)}
         log.info("Epoch %g of %g did best on %d held-out cells.", used["epoch"], steps / epoch, len(validation))
     module.network.load_state_dict(tested.state_dict() if best is None else best.weights)
-    save_network(module.network, folder)
+    save_network(module.network, folder / NETWORK_FILE)
     return Finetuned(runner.predict(module, test, batch_size), {**used, "steps": steps})
-
-
-def save_network(network: nn.Module, folder: Path) -> None:
-    """Write a classifier's weights, `network.safetensors`, into an existing folder."""
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, folder / NETWORK_FILE)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.callbacks import Callback
-from safetensors.torch import save_file
 
+from activessf.checkpoints.heads import save_network
 from activessf.data.datasets import ImageFiles, View
 from activessf.manifests import read_table, write_json
 from activessf.methods.method import SelfSupervisedMethod
@@ -87,7 +87,7 @@ def pretrain(
     log.info("Pretraining %s on %d images, %d steps.", name, len(images), steps)
     callbacks = _watching(watched, dataset, batch_size, steps, runner.num_workers, folder)
     seconds = runner.fit(method, dataset, batch_size, steps, folder, "Pretraining", checkpoints, callbacks)
-    save_file({key: value.contiguous() for key, value in method.encoder.state_dict().items()}, folder / ENCODER_FILE)
+    save_network(method.encoder, folder / ENCODER_FILE)
     summary: dict[str, Any] = {"images": len(images), "steps": steps, "seconds": seconds, "probe": None}
     if (folder / PROBE_FILE).is_file():
         last = read_table(folder / PROBE_FILE, ["step"]).to_dict("records")[-1]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from activessf.checkpoints.heads import save_network
 from activessf.data.datasets import ImageFiles
 from activessf.pretrained import classifier_prefixes
-from activessf.training.finetuning import Finetuning, save_network
+from activessf.training.finetuning import NETWORK_FILE, Finetuning
 from activessf.training.resuming import Checkpoints
 from activessf.training.running import Runner
 
@@ -43,7 +44,7 @@ def retrain_head(
     log.info("Retraining the classifier on %d cells, %d steps.", len(training), steps)
     freeze_backbone(module.network)
     runner.fit(module, training, batch_size, steps, folder, "Retraining", checkpoints)
-    save_network(module.network, folder)
+    save_network(module.network, folder / NETWORK_FILE)
     return runner.predict(module, test, batch_size)
 
 

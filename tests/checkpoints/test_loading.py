@@ -121,6 +121,17 @@ def test_the_published_base_sizes_fit_the_encoders_of_the_paper_recipe(name):
 # The layouts of encoders
 
 
+@pytest.mark.parametrize("make", [small.mae, small.convmae, small.mixmim, small.mixedae, small.moco])
+def test_a_checkpoint_of_a_pretraining_is_read_as_such(make, tmp_path):
+    original, receiver, encoder = make(seed=1), make(seed=2), make(seed=3).encoder
+    torch.save({"state_dict": original.state_dict(), "global_step": 7, "optimizer_states": []}, tmp_path / "a.ckpt")
+    report = load_method(receiver, tmp_path / "a.ckpt")
+    assert report.layout == "a pretraining's checkpoint" and not report.fresh
+    assert small.same(receiver.state_dict(), original.state_dict())
+    load_encoder(encoder, tmp_path / "a.ckpt")
+    assert small.same(encoder.state_dict(), original.encoder.state_dict())
+
+
 @pytest.mark.parametrize("registers", [False, True])
 def test_dinov2_gives_the_features_that_it_had(registers, tmp_path):
     original, receiver = (small.dinov2(seed=seed, registers=registers) for seed in (1, 2))
@@ -346,6 +357,12 @@ def test_the_heads_of_mocos_small_transformer_are_checked(tmp_path):
 def test_names_that_no_layout_knows_are_left_over(tmp_path):
     weights = {**foreign.original_moco(small.moco().state_dict()), "module.queue": torch.zeros(3)}
     refused(load_encoder, small.vit(), written(tmp_path / "a.pth", weights, "state_dict"), "left over: queue")
+
+
+def test_a_classifier_of_pooled_tokens_is_no_start_for_an_encoder_and_the_reason_is_told(tmp_path):
+    torch.save(small.vit(seed=1, num_classes=3, global_pool="avg").state_dict(), tmp_path / "a.pth")
+    refused(load_encoder, small.vit(), tmp_path / "a.pth", r"missing: norm.*left over: fc_norm.*behind the mean")
+    refused(load_method, small.mae(), tmp_path / "a.pth", "start from the pretraining that it came from")
 
 
 # Mistakes that these tests would see

@@ -1,12 +1,15 @@
 import argparse
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from activessf.checkpoints.reading import read_checkpoint
 from activessf.errors import InputError
+from activessf.pretrained import opened
 
 WEIGHTS = {"a.weight": torch.arange(3.0), "b": torch.ones(1)}
 
@@ -19,6 +22,35 @@ def test_weights_are_found_in_what_training_scripts_save(holder, wrapper, tmp_pa
     torch.save({holder: weights, **rest} if holder else weights, tmp_path / "a.pth")
     found = read_checkpoint(tmp_path / "a.pth")
     assert found.keys() == WEIGHTS.keys() and all(torch.equal(found[name], WEIGHTS[name]) for name in found)
+
+
+def test_paths_and_numbers_of_numpy_beside_the_weights_are_held_but_touch_nothing(tmp_path):
+    args = argparse.Namespace(output=Path("/data/out"), lr=np.float64(0.5), epoch=np.int64(3), half=np.float16(2))
+    torch.save({"model": WEIGHTS, "args": args, "best": np.float32(1.5), "seen": np.bool_(True)}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth").keys() == WEIGHTS.keys()
+    held = opened(tmp_path / "a.pth")
+    assert type(held["args"].output) is PurePosixPath and str(held["args"].output) == "/data/out"
+    assert (held["args"].lr, held["args"].epoch, held["best"], held["seen"]) == (0.5, 3, 1.5, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (b"pathlib\nWindowsPath\n", PureWindowsPath("data")),
+        (b"pathlib._local\nPosixPath\n", PurePosixPath("data")),
+        (b"pathlib\nPosixPath\n", PurePosixPath("data")),
+    ],
+)
+def test_paths_of_other_systems_and_versions_of_python(name, expected, tmp_path):
+    torch.save({"model": WEIGHTS, "output": PurePosixPath("data")}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(tmp_path / "a.pth", "w") as other:
+        for entry in plain.namelist():
+            content = plain.read(entry)
+            if entry.endswith("data.pkl"):
+                assert b"pathlib\nPurePosixPath\n" in content
+                content = content.replace(b"pathlib\nPurePosixPath\n", name)
+            other.writestr(entry, content)
+    assert opened(tmp_path / "a.pth")["output"] == expected
 
 
 def test_safetensors_are_read(tmp_path):

@@ -49,6 +49,8 @@ def test_compiled_blocks_give_the_loss_and_gradients_of_eager_ones(make, shape, 
         if compiled:
             assert compile_blocks(method) == num_blocks
             assert set(method.state_dict()) == names
+            if isinstance(method, MixedAE):
+                assert hasattr(method.restricted_block, "_torchdynamo_orig_callable")
         torch.manual_seed(1)
         loss = method(images, 0.5)
         loss.backward()
