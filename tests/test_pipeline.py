@@ -452,7 +452,7 @@ def test_a_training_whose_result_was_not_published_is_not_done_again(run, demo, 
         begin(self, *batch)
 
     monkeypatch.setattr(SaveCheckpoints, "on_train_batch_start", counted)
-    for module, name in ((pretraining_loop, "save_file"), (pipeline, "fold_metrics")):
+    for module, name in ((pretraining_loop, "save_network"), (pipeline, "fold_metrics")):
         steps.append(0)
         with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no space left"):
             patch.setattr(module, name, Mock(side_effect=RuntimeError("no space left")))

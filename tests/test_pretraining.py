@@ -177,6 +177,8 @@ def test_starting_weights_that_can_not_be_are_refused_before_anything_runs(tmp_p
         (["backbone.checkpoint=/nope.pth"], "The checkpoint /nope.pth is no file"),
         (["ssl.init=/nope.pth"], "The checkpoint /nope.pth is no file"),
         (["backbone=dinov2_small", "ssl=none"], "recipe.image_size=48 is no multiple of 14"),
+        (["backbone.img_size=32"], r"backbone.img_size=32 must be recipe.image_size=48.*Set recipe.image_size alone"),
+        (["backbone.img_size=[48,48]"], r"backbone.img_size=\[48, 48\] must be recipe.image_size=48"),
     ):
         refused(output, *on(demo), *overrides, match=match)
     assert not (output / "stages").exists()

@@ -27,7 +27,8 @@ def save_network(network: nn.Module, path: Path) -> None:
     """
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
     heads = attention_heads(network)
-    save_file(weights, path, {"format": "pt", **({_KEY: ",".join(map(str, heads))} if heads else {})})
+    # One entry: several are written in any order, and equal networks would not be equal files.
+    save_file(weights, path, {_KEY: ",".join(map(str, heads))} if heads else {"format": "pt"})
 
 
 def told_heads(path: Path) -> tuple[int, ...]:
