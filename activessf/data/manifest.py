@@ -11,6 +11,7 @@ import pandas as pd
 
 from activessf.data.slide_files import slide_size
 from activessf.data.source import Source, check_paths, existing_folder, images_below, make_source
+from activessf.data.squares import square_round
 from activessf.errors import InputError
 from activessf.manifests import BOX, read_table
 
@@ -89,9 +90,7 @@ def _with_squares(table: pd.DataFrame, root: Path, side: int) -> pd.DataFrame:
     sizes = {image: slide_size(root / image) for image in sorted(set(table.loc[centres, "image"]))}
     for index, image, x, y in table.loc[centres, ["image", "x", "y"]].itertuples():
         height, width = sizes[image]
-        own = min(side, width, height)
-        left, top = (min(max(round(at - own / 2), 0), most - own) for at, most in ((x, width), (y, height)))
-        table.loc[index, list(BOX)] = [left, top, own, own]
+        table.loc[index, list(BOX)] = square_round(x, y, side, width, height)
     return table
 
 

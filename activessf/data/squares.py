@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 
-def square_round(x: int, y: int, side: int, width: float, height: float) -> tuple[int, int, int, int]:
+
+def square_round(x: float, y: float, side: int, width: float, height: float) -> tuple[int, int, int, int]:
     """The square round a point: left, top, width and height, in pixels.
 
-    It is moved inwards where it would leave the image, and no larger than that.
+    Its corner is the nearest whole pixel, of two the right and lower one. It is moved inwards where it would leave the
+    image, and no larger than that.
 
     Args:
         x: Of the point, from the left.
@@ -16,4 +19,7 @@ def square_round(x: int, y: int, side: int, width: float, height: float) -> tupl
         height: Of the image; likewise.
     """
     side = int(min(side, width, height))
-    return int(min(max(x - side // 2, 0), width - side)), int(min(max(y - side // 2, 0), height - side)), side, side
+    left, top = (
+        int(min(max(math.floor(at - side / 2 + 0.5), 0), most - side)) for at, most in ((x, width), (y, height))
+    )
+    return left, top, side, side
