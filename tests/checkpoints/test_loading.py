@@ -73,6 +73,14 @@ def test_a_file_with_the_encoder_alone_leaves_the_rest_fresh_and_says_so(name, t
         assert torch.equal(value, (original.state_dict() if key.startswith("encoder.") else before)[key]), key
 
 
+def test_masks_of_shifted_windows_in_a_file_of_mixmim_are_left_out(tmp_path):
+    original, receiver = small.mixmim(seed=1), small.mixmim(seed=2)
+    file = foreign.original_autoencoder(original.state_dict())
+    file["layers.0.blocks.0.attn_mask"] = torch.zeros(4, 4, 4)
+    load_method(receiver, written(tmp_path / "a.pth", file))
+    assert small.same(receiver.state_dict(), original.state_dict())
+
+
 @pytest.mark.parametrize("kept", [("encoder",), ("encoder", "projector", "predictor")])
 def test_slow_copies_that_a_file_lacks_are_copies_of_what_it_has(kept, tmp_path):
     original, receiver = small.moco(seed=1), small.moco(seed=2)
