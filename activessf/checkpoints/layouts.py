@@ -191,7 +191,7 @@ LAYOUTS = (
         marks=(r"absolute_pos_embed$", r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table$"),
         fits="a mixmim_* backbone, or ssl=mixmim",
         renamed=_AUTOENCODER,
-        left_out=r".*\.attn_mask$",  # masks of shifted windows, which Swin-like files may hold: the published loader drops them
+        left_out=r".*\.attn_mask$",  # of shifted windows; the published loader drops them
     ),
     Layout(
         name="ConvMAE",
