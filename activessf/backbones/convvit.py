@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from timm.layers import DropPath, LayerNorm2d, Mlp, PatchEmbed, calculate_drop_path_rates, global_pool_nlc
@@ -19,6 +20,37 @@ _TRANSFORMER_NORM_EPS = 1e-6
 # Side of a token in cells of the first and the second stage.
 _CELLS = (4, 2)
 _MLP_RATIO = 4
+
+
+class KeptTokens(NamedTuple):
+    """Some tokens of each image, of which alone cells are computed: those of one after the other, in a column.
+
+    Attributes:
+        kept: Which, (N, kept): places in raster order.
+        grid_size: Rows and columns of all tokens.
+    """
+
+    kept: Tensor
+    grid_size: tuple[int, int]
+
+    def column(self, maps: Tensor) -> Tensor:
+        """The cells of kept tokens, (N, C, kept side, side), out of those of all, (N, C, rows side, columns side)."""
+        N, C, H, _ = maps.shape
+        (rows, columns), side = self.grid_size, H // self.grid_size[0]
+        squares = maps.view(N, C, rows, side, columns, side).transpose(3, 4).reshape(N, C, rows * columns, side**2)
+        return squares.gather(2, self._places(squares)).view(N, C, -1, side)
+
+    def spread(self, column: Tensor) -> Tensor:
+        """The other way: cells of kept tokens at their places, and zeros everywhere else."""
+        N, C, _, side = column.shape
+        rows, columns = self.grid_size
+        squares = column.new_zeros(N, C, rows * columns, side**2)
+        squares = squares.scatter(2, self._places(squares), column.reshape(N, C, -1, side**2))
+        return squares.view(N, C, rows, columns, side, side).transpose(3, 4).reshape(N, C, rows * side, columns * side)
+
+    def _places(self, squares: Tensor) -> Tensor:
+        N, C, _, cells = squares.shape
+        return self.kept[:, None, :, None].expand(N, C, -1, cells)
 
 
 class ConvBlock(nn.Module):
@@ -40,17 +72,17 @@ class ConvBlock(nn.Module):
         self.mlp = Mlp(dim, _MLP_RATIO * dim, use_conv=True)
         self.drop_path2 = DropPath(drop_path)
 
-    def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Features, (N, C, H, W).
+    def forward(self, x: Tensor, visible: KeptTokens | None = None) -> Tensor:
+        """Features of the shape of `x`.
 
         Args:
             x: Features, (N, C, H, W).
-            hidden: Cells that no other cell may see, bool, (N, 1, H, W); None = all are seen.
+            visible: The tokens that `x` is a column of, see `KeptTokens`; None = it is a map of all of them.
         """
         inner = self.conv1(self.norm1(x))
-        if hidden is not None:
-            inner = inner.masked_fill(hidden, 0.0)  # before the one operator that looks at other cells
-        x = x + self.drop_path1(self.conv2(self.attn(inner)))
+        # The one operator that looks at other cells sees zeros where tokens are hidden.
+        seen = self.attn(inner) if visible is None else visible.column(self.attn(visible.spread(inner)))
+        x = x + self.drop_path1(self.conv2(seen))
         result: Tensor = x + self.drop_path2(self.mlp(self.norm2(x)))
         return result
 
@@ -117,7 +149,8 @@ class ConvViT(nn.Module):
         self.grad_checkpointing = False
 
         embed = partial(PatchEmbed, norm_layer=partial(LayerNorm2d, eps=_CONVOLUTION_NORM_EPS), flatten=False)
-        self.patch_embed1 = embed(img_size, patch_size // _CELLS[0], embed_dim=embed_dims[0])
+        # Not strict: a column of visible tokens is no square image.
+        self.patch_embed1 = embed(img_size, patch_size // _CELLS[0], embed_dim=embed_dims[0], strict_img_size=False)
         self.patch_embed2 = embed(None, 2, in_chans=embed_dims[0], embed_dim=embed_dims[1])
         self.patch_embed3 = embed(None, 2, in_chans=embed_dims[1], embed_dim=embed_dims[2])
         self.patch_embed4 = nn.Linear(self.embed_dim, self.embed_dim)
@@ -151,23 +184,27 @@ class ConvViT(nn.Module):
         result: Tensor = pooled if pre_logits else self.head(pooled)
         return result
 
-    def forward_convolutions(self, images: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_convolutions(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The first two stages and the way to the third.
 
-        Nothing of a hidden token's pixels gets into the output at another token's place.
+        The published code computes hidden tokens as well and uses nothing of them.
 
         Args:
             images: Normalised images, (N, 3, H, W).
-            hidden: Tokens that no other token may see, bool, (N, 1, rows, columns); None = all are seen.
+            kept: The tokens that are computed, places in raster order, (N, K); the others' pixels are not looked at.
+                None = all.
 
         Returns:
-            Features of the first stage, (N, C1, 4 rows, 4 columns), and of the second, (N, C2, 2 rows, 2 columns);
-            tokens for the third stage with their positions, (N, L, D), in raster order.
+            Features of the first stage, (N, C1, 4 rows, 4 columns), and of the second, (N, C2, 2 rows, 2 columns), or
+            columns of the kept tokens, (N, C1, 4 K, 4) and (N, C2, 2 K, 2); tokens for the third stage with their
+            positions, (N, L, D) in raster order, or (N, K, D).
         """
-        first = self._through(self.blocks1, self.act(self.patch_embed1(images)), _enlarged(hidden, _CELLS[0]))
-        second = self._through(self.blocks2, self.act(self.patch_embed2(first)), _enlarged(hidden, _CELLS[1]))
-        tokens = self.act(self.patch_embed3(second)).flatten(2).transpose(1, 2)
-        return first, second, self.patch_embed4(tokens) + self.pos_embed
+        visible = None if kept is None else KeptTokens(kept, self.grid_size)
+        pixels = images if visible is None else visible.column(images)
+        first = self._through(self.blocks1, self.act(self.patch_embed1(pixels)), visible)
+        second = self._through(self.blocks2, self.act(self.patch_embed2(first)), visible)
+        tokens = self.patch_embed4(self.act(self.patch_embed3(second)).flatten(2).transpose(1, 2))
+        return first, second, tokens + (self.pos_embed if kept is None else self.pos_embed[0, kept])
 
     def forward_transformer(self, tokens: Tensor) -> Tensor:
         """Any tokens, (N, any, D), through the blocks of the third stage; no norm behind them."""
@@ -203,22 +240,15 @@ class ConvViT(nn.Module):
         self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
         self.head.to(self.pos_embed.device, self.pos_embed.dtype)
 
-    def _through(self, blocks: nn.ModuleList, x: Tensor, *hidden: Tensor | None) -> Tensor:
+    def _through(self, blocks: nn.ModuleList, x: Tensor, *visible: KeptTokens | None) -> Tensor:
         for block in blocks:
-            x = checkpoint(block, x, *hidden) if self.grad_checkpointing else block(x, *hidden)
+            x = checkpoint(block, x, *visible) if self.grad_checkpointing else block(x, *visible)
         return x
 
     def _initialise(self) -> None:
         """As timm draws a Vision Transformer; convolutions keep PyTorch's weights."""
         self.apply(partial(init_weights_vit_timm, needs_reset=False))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-
-
-def _enlarged(hidden: Tensor | None, cells: int) -> Tensor | None:
-    """A mask of tokens as a mask of cells, of which a token has `cells` x `cells`."""
-    if hidden is None:
-        return None
-    return hidden.repeat_interleave(cells, dim=-2).repeat_interleave(cells, dim=-1)
 
 
 def _check_sizes(

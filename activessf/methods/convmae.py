@@ -10,7 +10,7 @@ from activessf.backbones.convvit import ConvViT
 from activessf.errors import InputError
 from activessf.methods.decoder import PixelDecoder
 from activessf.methods.initialisation import initialise_linear_and_norm, initialise_patch_projection
-from activessf.methods.masking import Masking, gather, keep_smallest, some_kept, uniform_noise
+from activessf.methods.masking import Masking, keep_smallest, some_kept, uniform_noise
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.pixels import hidden_error, target_pixels
 from activessf.methods.positions import sincos_positions
@@ -22,9 +22,10 @@ _NORM_EPS = 1e-6  # of the decoder; the encoder has two of its own
 class ConvMAE(SelfSupervisedMethod):
     """MAE with an encoder that begins with convolutions, whose features help the decoder too.
 
-    Masked tokens are hidden from the depthwise convolutions and left out of the transformer, so that a prediction
-    depends on no pixel of theirs. Weights and names are those of the published code, with the encoder's under
-    `encoder.` and the decoder's under `decoder.`; `stage1_output_decode` and `stage2_output_decode` are not handed on.
+    Masked tokens are computed nowhere in the encoder: the depthwise convolutions see zeros at their places, so that a
+    prediction depends on no pixel of theirs. Weights and names are those of the published code, with the encoder's
+    under `encoder.` and the decoder's under `decoder.`; `stage1_output_decode` and `stage2_output_decode` are not
+    handed on.
 
     Args:
         backbone: Makes the encoder, a `ConvViT`: called with `num_classes=0`.
@@ -99,12 +100,10 @@ class ConvMAE(SelfSupervisedMethod):
         if noise is None:
             noise = uniform_noise(N, encoder.num_patches, device=views.device)
         masking = keep_smallest(noise, self.num_kept)
-        hidden = masking.mask.bool().view(N, 1, *encoder.grid_size)
-        first, second, patches = encoder.forward_convolutions(views, hidden)
-        tokens = encoder.forward_transformer(gather(patches, masking.kept))  # (N, kept, D)
+        first, second, patches = encoder.forward_convolutions(views, masking.kept)
+        tokens = encoder.forward_transformer(patches)  # (N, kept, D)
         for features, decode in ((first, self.stage1_output_decode), (second, self.stage2_output_decode)):
-            skipped = decode(features).flatten(2).transpose(1, 2)  # (N, L, D)
-            tokens = tokens + gather(skipped, masking.kept)
+            tokens = tokens + decode(features).flatten(2).transpose(1, 2)
         return encoder.norm(tokens), masking
 
     def _initialise(self) -> None:

@@ -3,7 +3,7 @@ import torch
 from timm.layers import DropPath
 from timm.optim import param_groups_layer_decay
 
-from activessf.backbones.convvit import ConvBlock, ConvViT, _enlarged
+from activessf.backbones.convvit import ConvBlock, ConvViT, KeptTokens
 from activessf.errors import InputError
 from activessf.training.optimization import layer_ids
 
@@ -34,31 +34,29 @@ def test_tokens_are_in_raster_order():
     assert moved.nonzero().flatten().tolist() == [1 * 4 + 2]
 
 
-def test_a_mask_is_enlarged_by_repetition():
-    hidden = torch.tensor([[True, False], [False, True]])[None, None]
-    rows = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
-    assert _enlarged(hidden, 2)[0, 0].int().tolist() == rows
-    assert _enlarged(None, 4) is None
+def test_cells_of_kept_tokens_stand_in_a_column_and_go_back_to_their_places():
+    maps = torch.arange(48).view(1, 1, 6, 8) + 1  # 3 x 4 tokens of 2 x 2 cells
+    visible = KeptTokens(torch.tensor([[5, 0]]), (3, 4))
+    column = visible.column(maps)
+    assert column[0, 0].tolist() == [[19, 20], [27, 28], [1, 2], [9, 10]]
+    back = visible.spread(column)
+    shown = torch.zeros(6, 8, dtype=torch.bool)
+    shown[2:4, 2:4] = shown[0:2, 0:2] = True
+    assert torch.equal(back[0, 0], torch.where(shown, maps[0, 0], 0))
 
 
 @torch.no_grad()
-def test_a_block_hides_cells_from_the_others_but_leaves_them_their_own_way():
+def test_a_block_shows_cells_of_visible_tokens_to_one_another_and_zeros_for_the_others():
     torch.manual_seed(0)
     block = ConvBlock(6).double()
-    x = torch.randn(1, 6, 7, 7, dtype=torch.float64)
-    hidden = torch.zeros(1, 1, 7, 7, dtype=torch.bool)
-    hidden[..., 3, 3] = True
-    changed = x.clone()
-    changed[..., 3, 3] += torch.randn(6, dtype=torch.float64)  # a constant would get lost in the norm
-    before, after = block(x, hidden), block(changed, hidden)
-    moved = (before != after).any(dim=1)[0]
-    assert moved.nonzero().tolist() == [[3, 3]]
-    assert (block(x) != block(changed)).any(dim=1)[0].sum() == 25
-    # It still gets what the others show: its residual branch is not cut off.
-    inner = block.conv1(block.norm1(x)).masked_fill(hidden, 0.0)
-    expected = x + block.conv2(block.attn(inner))
-    assert torch.allclose(before, expected + block.mlp(block.norm2(expected)), atol=1e-12)
-    assert (block.attn(inner)[..., 3, 3] != block.attn.bias).all()
+    x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
+    visible = KeptTokens(torch.tensor([[5, 6, 0], [15, 3, 9]]), (4, 4))
+    shown = visible.spread(visible.column(torch.ones_like(x)))
+    expected = x + block.conv2(block.attn(block.conv1(block.norm1(x)) * shown))
+    expected = expected + block.mlp(block.norm2(expected))
+    found = block(visible.column(x), visible)
+    assert torch.allclose(found, visible.column(expected), atol=1e-12)
+    assert not torch.allclose(found, visible.column(block(x)))
 
 
 @torch.no_grad()
