@@ -57,6 +57,9 @@ class WindowAttention(nn.Module):
         dim: Width.
         num_heads: Attention heads.
         window_size: Tokens along the side of a window.
+
+    Attributes:
+        fused_attn: Whether PyTorch's fused kernel is used, as in timm's blocks.
     """
 
     relative_position_index: Tensor
@@ -64,6 +67,7 @@ class WindowAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, window_size: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.fused_attn = True
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, num_heads))
         # In the state dict, as published.
         self.register_buffer("relative_position_index", get_relative_position_index(window_size, window_size))
@@ -80,7 +84,11 @@ class WindowAttention(nn.Module):
         N, W, T, C = x.shape
         # Windows stand beside heads: what is added to the logits is then one for all images.
         q, k, v = self.qkv(x).reshape(N, W, T, 3, self.num_heads, -1).permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(W, foreign).to(q.dtype))
+        bias = self._bias(W, foreign).to(q.dtype)
+        if self.fused_attn:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        else:
+            x = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias).softmax(dim=-1) @ v
         x = x.reshape(N, W, self.num_heads, T, -1).transpose(2, 3).reshape(N, W, T, C)
         projected: Tensor = self.proj(x)
         return projected

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from timm.models.vision_transformer import Attention, Block
 from torch import Tensor
-from torch.nn import functional as F
 
 # Of logits (N, heads, T, T), whether each query (row) sees each key (column), in a shape that broadcasts to theirs.
 Visibility = Callable[[Tensor], Tensor]
@@ -80,9 +79,9 @@ def restricted_attention(attention: Attention, tokens: Tensor, visible: Visibili
     qkv = attention.qkv(tokens).reshape(N, T, 3, attention.num_heads, attention.head_dim)
     queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, T, head_dim) each
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    with torch.no_grad():  # which keys are seen is no smooth choice
-        mask = visible(attention.scale * queries @ keys.transpose(-2, -1))
-    dropout = attention.attn_drop.p if attention.training else 0.0
-    attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
+    # Explicit, for a fused kernel would compute the logits a second time.
+    logits = attention.scale * queries @ keys.transpose(-2, -1)
+    mask = visible(logits.detach())  # which keys are seen is no smooth choice
+    attended = attention.attn_drop(logits.masked_fill(~mask, -torch.inf).softmax(dim=-1)) @ values
     output: Tensor = attention.proj_drop(attention.proj(attended.transpose(1, 2).reshape(N, T, D)))
     return output

@@ -8,7 +8,7 @@ from torch import nn
 
 
 def choose_attention(module: nn.Module, trainer: Trainer) -> int:
-    """Take timm's fused attention away from a network that trains in bfloat16 on a CPU; returns from how many blocks.
+    """Take fused attention away from a network that trains in bfloat16 on a CPU; returns from how many blocks.
 
     There the backward pass of the fused kernel takes two to seven times as long as that of matrix products and a
     softmax (experiments/results/methods.md); in 32 bits, and on a GPU, it is the faster one. What is computed is the
@@ -29,7 +29,7 @@ def slow_when_fused(device: torch.device, precision: str) -> bool:
 
 
 def attend_explicitly(module: nn.Module) -> int:
-    """Switch timm's attention blocks to explicit products, in place; returns how many there are."""
+    """Switch attention blocks, timm's and MixMIM's, to explicit products, in place; returns how many there are."""
     blocks = [part for part in module.modules() if getattr(part, "fused_attn", False)]
     for block in blocks:
         block.fused_attn = False  # type: ignore[assignment]

@@ -6,6 +6,7 @@ import torch
 from pytorch_lightning import Trainer
 from torch.nn import functional as F
 
+from activessf.backbones.mixmim_transformer import MixMIMTransformer
 from activessf.training.attention import attend_explicitly, choose_attention, slow_when_fused
 
 NETWORK = partial(
@@ -21,6 +22,19 @@ def test_explicit_attention_computes_the_same_without_the_fused_kernel(monkeypat
     monkeypatch.delattr(F, "scaled_dot_product_attention")  # the fused kernel is not even at hand
     torch.testing.assert_close(network(images), fused, rtol=1e-12, atol=1e-12)
     assert attend_explicitly(network) == 0
+
+
+def test_window_attention_computes_the_same_without_the_fused_kernel(monkeypatch) -> None:
+    torch.manual_seed(0)
+    network = MixMIMTransformer(
+        img_size=32, patch_size=8, embed_dim=8, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 4], num_classes=0
+    ).double()
+    images, cells = torch.randn(2, 3, 32, 32, dtype=torch.float64), torch.tensor([[True, False], [False, True]])
+    fused = network.encode(network.patch_embed(images), cells)
+    assert attend_explicitly(network) == 5
+    monkeypatch.delattr(F, "scaled_dot_product_attention")
+    explicit = network.encode(network.patch_embed(images), cells)
+    torch.testing.assert_close(explicit, fused, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
