@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from activessf.errors import InputError
 from activessf.methods.batch_norm import GlobalBatchNorm1d
 from activessf.methods.distributed import gathered, num_processes, process_rank
-from activessf.methods.encoders import vision_transformer
+from activessf.methods.encoders import class_token, vision_transformer
 from activessf.methods.initialisation import initialise_linear_and_norm, initialise_patch_projection
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.positions import sincos_positions
@@ -107,13 +107,13 @@ class MoCoV3(SelfSupervisedMethod):
 
     def query(self, images: Tensor) -> Tensor:
         """What is predicted of the other view, (N, output_dim), from normalised images, (N, 3, H, W)."""
-        features: Tensor = self.predictor(self.projector(self.encoder(images)))
+        features: Tensor = self.predictor(self.projector(class_token(self.encoder, images)))
         return features
 
     @torch.no_grad()
     def key(self, images: Tensor) -> Tensor:
         """Features of the slow copies, (N, output_dim), of normalised images, (N, 3, H, W)."""
-        features: Tensor = self.momentum_projector(self.momentum_encoder(images))
+        features: Tensor = self.momentum_projector(class_token(self.momentum_encoder, images))
         return features
 
     @torch.no_grad()
