@@ -119,16 +119,32 @@ def _planes(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class Share(NamedTuple):
-    """Which part of a batch a process sees: of `every` images those at the places first .. last - 1."""
+    """Which part of a batch a process sees: of `every` images those at some places, in ascending order."""
 
     every: int
-    first: int
-    last: int
+    places: tuple[int, ...]
 
     @property
     def size(self) -> int:
         """Images of a batch."""
-        return self.last - self.first
+        return len(self.places)
+
+
+def batch_share(batch_size: int, part: int, num_parts: int, mirrored: bool = False) -> Share:
+    """One process's part of every batch.
+
+    Args:
+        batch_size: Images a batch, of all processes; a multiple of `num_parts`, if mirrored of twice as many.
+        part: Which part; the parts, one after the other, are the batch.
+        num_parts: Processes that share a batch.
+        mirrored: Whether image i belongs with image N-1-i, as in MixMIM: a part is then one of the batch's first half
+            and the opposite one of its second half.
+    """
+    own = batch_size // num_parts
+    if not mirrored:
+        return Share(batch_size, tuple(range(part * own, (part + 1) * own)))
+    first = tuple(range(part * (own // 2), (part + 1) * (own // 2)))
+    return Share(batch_size, (*first, *(batch_size - 1 - place for place in reversed(first))))
 
 
 class EpochSampler(Sampler[Item]):
@@ -182,7 +198,7 @@ class EpochSampler(Sampler[Item]):
         first = self.start[1] if epoch == self.start[0] else 0
         items = self._items(epoch)[first:]
         if self.share is not None:
-            places = range(self.share.first, self.share.last)
+            places = set(self.share.places)
             items = [item for place, item in enumerate(items) if place % self.share.every in places]
         yield from items
 
@@ -208,32 +224,24 @@ class EpochSampler(Sampler[Item]):
 
 
 def training_loader(
-    images: ImageFiles, batch_size: int, num_workers: int, batches_done: int = 0, part: int = 0, num_parts: int = 1
+    images: ImageFiles, batch_size: int, num_workers: int, batches_done: int = 0, share: Share | None = None
 ) -> Loader:
     """Whole batches, shuffled, or drawn by the images' weights; a set smaller than a batch is repeated to fill one.
 
-    Of several processes each has its part of every batch.
-
     Args:
         images: What they are of.
-        batch_size: Images a batch, of all processes; a multiple of `num_parts`.
+        batch_size: Images a batch, of all processes.
         num_workers: Loader processes.
         batches_done: Batches that a training has used before; the first epoch is the rest of the one that they end in.
-        part: Which part of every batch; the parts, one after the other, are the batch.
-        num_parts: Processes that share a batch.
+        share: This process's part of every batch, see `batch_share`; None = all of it.
     """
-    assert batch_size % num_parts == 0
-    own, batches = batch_size // num_parts, max(len(images), batch_size) // batch_size
+    share = batch_share(batch_size, 0, 1) if share is None else share
+    batches = max(len(images), batch_size) // batch_size
     epoch, done = divmod(batches_done, batches)
     sampler = EpochSampler(
-        len(images),
-        images.seed,
-        batches * batch_size,
-        (epoch, done * batch_size),
-        images.weights,
-        Share(batch_size, part * own, (part + 1) * own),
+        len(images), images.seed, batches * batch_size, (epoch, done * batch_size), images.weights, share
     )
-    return _loader(images, sampler, own, num_workers, drop_last=True)
+    return _loader(images, sampler, share.size, num_workers, drop_last=True)
 
 
 def batch_items(loader: Loader, epoch: int, index: int) -> list[Item]:
@@ -252,7 +260,7 @@ def evaluation_loader(
     All parts have as many images: those that lack one take it from the first images again.
     """
     rounds = -(-len(images) // num_parts)
-    sampler = EpochSampler(len(images), None, rounds * num_parts, share=Share(num_parts, part, part + 1))
+    sampler = EpochSampler(len(images), None, rounds * num_parts, share=Share(num_parts, (part,)))
     return _loader(images, sampler, batch_size, num_workers, drop_last=False)
 
 

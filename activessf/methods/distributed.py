@@ -61,12 +61,18 @@ def drawn(*shape: int, device: torch.device) -> Tensor:
     Process 0 draws for all, as a single process would for the rows of all: noise, and with it a training, does not
     depend on how many processes share a batch.
     """
-    if num_processes() == 1:
-        return torch.rand(shape, device=device, dtype=torch.float32)
-    draw = torch.empty if process_rank() else torch.rand
-    whole = draw((num_processes() * shape[0], *shape[1:]), device=device, dtype=torch.float32)
-    dist.broadcast(whole, src=0)
+    whole = drawn_for_all(num_processes() * shape[0], *shape[1:], device=device)
     return whole.chunk(num_processes())[process_rank()]
+
+
+@torch.no_grad()
+def drawn_for_all(*shape: int, device: torch.device) -> Tensor:
+    """Uniform noise in [0, 1), 32 bits, the same in all processes: process 0 draws it."""
+    draw = torch.empty if process_rank() else torch.rand
+    noise = draw(shape, device=device, dtype=torch.float32)
+    if num_processes() > 1:
+        dist.broadcast(noise, src=0)
+    return noise
 
 
 def said_by_first(flag: bool, device: torch.device) -> bool:

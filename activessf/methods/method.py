@@ -21,11 +21,13 @@ class SelfSupervisedMethod(LightningModule):
         encoder: A timm network; its state dict is what pretraining hands on.
         optimization: How the method is optimised; set before a Trainer fits it.
         batch_multiple: A batch is a multiple of so many images.
+        mirrors_batch: Whether image i of N belongs with image N-1-i, so that processes that share a batch have both.
     """
 
     encoder: nn.Module
     optimization: Optimization
     batch_multiple: int = 1
+    mirrors_batch: bool = False
 
     def forward(self, views: Tensor, progress: float) -> Tensor:
         """The loss, a scalar.

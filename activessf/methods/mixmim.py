@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from activessf.backbones.mixmim_transformer import MERGED, MixMIMTransformer, upsampled
 from activessf.errors import InputError
 from activessf.methods.decoder import PixelDecoder
+from activessf.methods.distributed import drawn_for_all
 from activessf.methods.initialisation import initialise_linear_and_norm
-from activessf.methods.masking import hide_smallest, uniform_noise
+from activessf.methods.masking import hide_smallest
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.methods.pixels import target_pixels
 from activessf.methods.reconstruction import masked_and_predicted
@@ -23,9 +24,9 @@ _NORM_EPS = 1e-5  # of the decoder too, other than in MAE
 class MixMIM(SelfSupervisedMethod):
     """Fills what is hidden of an image with another image, encodes the mixture, and predicts both.
 
-    Image i is mixed with image N-1-i, by one mask for the whole batch; every pixel is predicted once, from the mixture
-    in which it was hidden. Weights and names are those of the published code, with the encoder's under `encoder.` and
-    the decoder's under `decoder.`.
+    Image i is mixed with image N-1-i, by one mask for the whole batch, of all processes that share it; every pixel is
+    predicted once, from the mixture in which it was hidden. Weights and names are those of the published code, with the
+    encoder's under `encoder.` and the decoder's under `decoder.`.
 
     Args:
         backbone: Makes the encoder: called with `num_classes=0`.
@@ -45,7 +46,7 @@ class MixMIM(SelfSupervisedMethod):
         norm_pix_loss: bool,
     ) -> None:
         super().__init__()
-        self.batch_multiple = 2
+        self.batch_multiple, self.mirrors_batch = 2, True
         encoder = backbone(num_classes=0)
         if not isinstance(encoder, MixMIMTransformer):
             raise InputError(
@@ -115,7 +116,7 @@ class MixMIM(SelfSupervisedMethod):
         Returns:
             Tokens of the mixtures, (N, L, D), cells in raster order; and which cells are hidden, booleans, (L,).
         """
-        noise = uniform_noise(1, 1, self.num_cells, device=views.device) if noise is None else noise
+        noise = drawn_for_all(1, 1, self.num_cells, device=views.device) if noise is None else noise
         hidden = hide_smallest(noise, self.num_hidden).flatten()
         cells = hidden.view(self.encoder.grid_size)
         patches = self.encoder.patch_embed(views)  # (N, rows, columns, C)

@@ -22,7 +22,7 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
-from activessf.data.datasets import ImageFiles, Loader, training_loader
+from activessf.data.datasets import ImageFiles, Loader, Share, training_loader
 from activessf.manifests import replacing, write_table
 from activessf.methods.distributed import gathered, process_rank, said_by_first
 
@@ -183,26 +183,20 @@ class TrainingData(LightningDataModule):
         images: The images.
         batch_size: Images a batch, of all processes.
         num_workers: Loader processes.
-        part: Which process's part of every batch.
-        num_parts: Processes that share a batch.
+        share: This process's part of every batch; None = all of it.
     """
 
-    def __init__(
-        self, images: ImageFiles, batch_size: int, num_workers: int, part: int = 0, num_parts: int = 1
-    ) -> None:
+    def __init__(self, images: ImageFiles, batch_size: int, num_workers: int, share: Share | None = None) -> None:
         super().__init__()
         self._images = images
         self._batch_size = batch_size
         self._num_workers = num_workers
-        self._part = part
-        self._num_parts = num_parts
+        self._share = share
         self._done = 0
 
     def train_dataloader(self) -> Loader:
         """The rest of the epoch that was begun, then whole ones."""
-        return training_loader(
-            self._images, self._batch_size, self._num_workers, self._done, self._part, self._num_parts
-        )
+        return training_loader(self._images, self._batch_size, self._num_workers, self._done, self._share)
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches have been used."""

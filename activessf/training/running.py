@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from torch import Tensor
 from tqdm import tqdm
 
-from activessf.data.datasets import ImageFiles, View, evaluation_loader
+from activessf.data.datasets import ImageFiles, View, batch_share, evaluation_loader
 from activessf.errors import InputError
 from activessf.jobs.progress import tell_end, tell_step
 from activessf.launching.meeting import agreed, waits
@@ -186,7 +186,9 @@ class Runner:
         )
         assert trainer.world_size == rank.count
         choose_attention(module, trainer)
-        data = TrainingData(images, _batch_at_a_time(batch_size, trainer), self.num_workers, rank.index, rank.count)
+        at_a_time = _batch_at_a_time(batch_size, trainer)
+        share = batch_share(at_a_time, rank.index, rank.count, getattr(module, "mirrors_batch", False))
+        data = TrainingData(images, at_a_time, self.num_workers, share)
         if resumed is not None:
             log.info("%s goes on from step %d.", description, int(resumed.stem))
         started = time.monotonic()

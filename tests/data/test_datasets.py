@@ -16,6 +16,7 @@ from activessf.data.datasets import (
     EpochSampler,
     ImageFiles,
     batch_items,
+    batch_share,
     evaluation_loader,
     training_loader,
 )
@@ -235,7 +236,7 @@ def test_the_parts_of_a_batch_one_after_the_other_are_the_batch(num_images, own,
         )
     orders[0] = orders[0][done % batches :]
     for part in range(num_parts):
-        loader = training_loader(files, batch, 0, done, part, num_parts)
+        loader = training_loader(files, batch, 0, done, batch_share(batch, part, num_parts))
         assert loader.batch_size == own and len(loader) == batches
         for expected in orders:
             items = list(loader.sampler)
@@ -243,8 +244,18 @@ def test_the_parts_of_a_batch_one_after_the_other_are_the_batch(num_images, own,
             assert found == [one[part * own : (part + 1) * own] for one in expected]
 
 
+@given(st.integers(1, 5), st.integers(1, 5))
+def test_mirrored_parts_have_every_image_and_its_opposite_where_a_flip_finds_it(pairs, num_parts):
+    batch = 2 * pairs * num_parts
+    parts = [batch_share(batch, part, num_parts, mirrored=True).places for part in range(num_parts)]
+    assert sorted(place for part in parts for place in part) == list(range(batch))
+    for part in parts:
+        assert list(part) == sorted(part)
+        assert [batch - 1 - place for place in part] == list(reversed(part))
+
+
 def test_the_parts_of_a_weighted_batch_are_the_batch(paths):
     images = ImageFiles(paths, list(range(6)), WholeView(8), seed=3).weighted(np.array([5.0, 1, 1, 1, 1, 0]))
     whole = list(training_loader(images, 4, 0, batches_done=2).sampler)
-    parts = [list(training_loader(images, 4, 0, 2, part, 2).sampler) for part in range(2)]
+    parts = [list(training_loader(images, 4, 0, 2, batch_share(4, part, 2)).sampler) for part in range(2)]
     assert whole == [*parts[0], *parts[1]] and len(parts[0]) == 2

@@ -15,6 +15,7 @@ from timm.layers import BatchNormAct2d
 from torch import distributed as dist
 from torch import multiprocessing, nn
 
+from activessf.data.datasets import batch_share
 from activessf.errors import InputError
 from activessf.methods.batch_norm import GlobalBatchNorm1d, normalise_together
 from activessf.methods.distributed import (
@@ -46,12 +47,12 @@ def train_masked(name, rank, num_parts, wrap):
     side, cells = (48, 9) if name == "mixmim" else (32, 16)
     generator = torch.Generator().manual_seed(5)
     views = torch.randn(8, 3, side, side, dtype=torch.float64, generator=generator)
-    noise = torch.rand({"mixmim": 1, "mixedae": 2}.get(name, 8), cells, generator=generator)
-    if name == "mixmim":  # one mask for all, and images are mixed with their opposites: the order makes them the same
-        noise = noise[None]
-        part = views.chunk(num_parts)[rank] if num_parts > 1 else torch.cat([views[:2], views[4:], views[2:4]])
-        return train(method, wrap, part, 0.3, noise)
-    return train(method, wrap, views.chunk(num_parts)[rank], 0.3, noise.chunk(num_parts)[rank])
+    noise = torch.rand(2 if name == "mixedae" else 8, cells, generator=generator)
+    part = views[list(batch_share(8, rank, num_parts, method.mirrors_batch).places)]
+    if name == "mixmim":  # one mask for all, drawn by process 0
+        torch.manual_seed(5 + rank)
+        return train(method, wrap, part, 0.3)
+    return train(method, wrap, part, 0.3, noise.chunk(num_parts)[rank])
 
 
 def train(method, wrap, *inputs):
