@@ -64,12 +64,13 @@ class MoCoV3(SelfSupervisedMethod):
         self.predictor = _perceptron((output_dim, hidden_dim, output_dim))
         self.momentum_encoder: VisionTransformer = copy.deepcopy(self.encoder).requires_grad_(False)
         self.momentum_projector = copy.deepcopy(self.projector).requires_grad_(False)
+        self._moves, self._moved_in_step = True, -1
 
     def forward(self, views: Tensor, progress: float = 0.0) -> Tensor:
         """Sum of the losses of both views, a scalar; the slow copies move a step.
 
-        Where the gradients of several batches are accumulated, each of them moves the slow copies and is contrasted
-        within itself, as in the published code.
+        Where the gradients of several batches are accumulated, each is contrasted within itself, and the first one
+        moves the slow copies (the published code accumulates none).
 
         Args:
             views: Two normalised views of each image, (N, 2, 3, H, W).
@@ -86,11 +87,19 @@ class MoCoV3(SelfSupervisedMethod):
         self.check_batch(len(views) * num_processes())
         # A forward each: the statistics of batch normalisation are of one view.
         queries = [self.query(view) for view in views.unbind(dim=1)]
-        self.move_slow_copies(momentum_at(progress, self.momentum))
+        if self._moves:
+            self.move_slow_copies(momentum_at(progress, self.momentum))
         keys = [self.key(view) for view in views.unbind(dim=1)]
         return contrastive_loss(queries[0], keys[1], self.temperature) + contrastive_loss(
             queries[1], keys[0], self.temperature
         )
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """As of every method; the slow copies move once in an optimiser step, of however many batches it is."""
+        self._moves, self._moved_in_step = self.global_step != self._moved_in_step, self.global_step
+        loss = super().training_step(batch, batch_index)
+        self._moves = True
+        return loss
 
     def check_batch(self, batch_size: int) -> None:
         """Check that there is another image to tell an image from."""

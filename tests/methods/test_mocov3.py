@@ -8,13 +8,15 @@ import timm
 import torch
 from golden_arrays import deviation
 from parity import Case, published_tables
+from pytorch_lightning import Trainer
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from activessf.errors import InputError
 from activessf.methods import mocov3
 from activessf.methods.mocov3 import MoCoV3, contrastive_loss, momentum_at
 from activessf.methods.positions import sincos_positions
-from activessf.training.optimization import layer_ids, parameter_groups
+from activessf.training.optimization import Optimization, layer_ids, parameter_groups
 
 CASES = ["mocov3-a", "mocov3-b"]
 
@@ -301,6 +303,23 @@ def test_the_progress_of_the_training_sets_the_momentum():
     before = method.momentum_encoder.cls_token.clone()
     method(torch.randn(4, 2, 3, 32, 32), 1.0)
     assert torch.equal(method.momentum_encoder.cls_token, before)
+
+
+def test_the_slow_copies_move_once_in_a_step_of_several_batches(monkeypatch):
+    method, moves = tiny_moco(), []
+    move = method.move_slow_copies
+    monkeypatch.setattr(method, "move_slow_copies", lambda momentum: [moves.append(momentum), move(momentum)])
+    method.optimization = Optimization(
+        optimizer=torch.optim.SGD, base_lr=0.1, batch_size=8, weight_decay=0.0, layer_decay=1.0, min_lr=0.0,
+        warmup_steps=0, total_steps=3, decay_vectors=True,
+    )  # fmt: skip
+    batches = DataLoader(TensorDataset(torch.randn(24, 2, 3, 32, 32), torch.zeros(24)), batch_size=2)
+    trainer = Trainer(
+        accelerator="cpu", max_steps=3, accumulate_grad_batches=4, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False,
+    )  # fmt: skip
+    trainer.fit(method, batches)
+    assert moves == [momentum_at(step / 3, method.momentum) for step in range(3)]
 
 
 def test_slow_copies_start_equal_are_in_training_mode_and_in_no_group():
