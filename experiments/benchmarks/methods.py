@@ -3,12 +3,12 @@
     python experiments/benchmarks/methods.py --methods mae,convmae,mixmim,mixedae,mocov3
 
 Every method at its base size, 224 pixels, on random images: forward, backward and optimiser step. `plain` is the step
-as the published codes write it: attention by explicit matrix products and softmax, AdamW parameter group by parameter
-group, eager, 32 bits. `ours` is what training runs; `compiled` has compiled blocks (`compile=true`), `bf16` is under
-autocast (`trainer.precision=bf16-mixed`). Each way has a process of its own; seconds are the median of the steps
-after the first ones, memory is the process's peak (VmHWM). Every round measures all ways in turn, and ratios are
-medians over the rounds. With `--products` it tells instead how much of a step is matrix products, which no way of
-computing around them can shorten.
+as the published codes write it: attention by explicit matrix products and softmax, ConvMAE's convolutions and MoCo
+v3's last block on all tokens, AdamW parameter group by parameter group, eager, 32 bits. `ours` is what training runs;
+`compiled` has compiled blocks (`compile=true`), `bf16` is under autocast (`trainer.precision=bf16-mixed`). Each way has
+a process of its own; seconds are the median of the steps after the first ones, memory is the process's peak (VmHWM).
+Every round measures all ways in turn, and ratios are medians over the rounds. With `--products` it tells instead how
+much of a step is matrix products, which no way of computing around them can shorten.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -33,6 +33,9 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from activessf.configuration import build, without
+from activessf.methods import mocov3
+from activessf.methods.convmae import ConvMAE
+from activessf.methods.masking import Masking, gather, keep_smallest
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.training.attention import attend_explicitly
 from activessf.training.compilation import compile_blocks
@@ -62,11 +65,35 @@ def made(name: str) -> tuple[SelfSupervisedMethod, Any]:
     return build(config.ssl_method.method, backbone=backbone), config.ssl_method
 
 
+def encode_all_tokens(method: ConvMAE, views: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Masking]:
+    """ConvMAE's encoder as published: convolutions of all tokens, masked where they mix cells."""
+    encoder, N = method.encoder, len(views)
+    masking = keep_smallest(torch.rand(N, encoder.num_patches), method.num_kept)
+    shown = 1 - masking.mask.view(N, 1, *encoder.grid_size)
+    x, skips = views, []
+    for embed, blocks, cells, decode in (
+        (encoder.patch_embed1, encoder.blocks1, 4, method.stage1_output_decode),
+        (encoder.patch_embed2, encoder.blocks2, 2, method.stage2_output_decode),
+    ):
+        x = encoder.act(embed(x))
+        mask = shown.repeat_interleave(cells, dim=2).repeat_interleave(cells, dim=3)
+        for block in blocks:
+            x = x + block.conv2(block.attn(mask * block.conv1(block.norm1(x))))
+            x = x + block.mlp(block.norm2(x))
+        skips.append(decode(x).flatten(2).transpose(1, 2))
+    x = encoder.patch_embed4(encoder.act(encoder.patch_embed3(x)).flatten(2).transpose(1, 2)) + encoder.pos_embed
+    tokens = encoder.forward_transformer(gather(x, masking.kept))
+    return encoder.norm(tokens + sum(gather(skip, masking.kept) for skip in skips)), masking
+
+
 @contextmanager
 def computed(way: str) -> Iterator[None]:
-    """The attention of a way."""
-    patched = mock.patch.object(F, "scaled_dot_product_attention", explicit_attention)
-    with patched if way == "plain" else nullcontext():
+    """What a way computes differently."""
+    with ExitStack() as changes:
+        if way == "plain":
+            changes.enter_context(mock.patch.object(F, "scaled_dot_product_attention", explicit_attention))
+            changes.enter_context(mock.patch.object(ConvMAE, "encode", encode_all_tokens))
+            changes.enter_context(mock.patch.object(mocov3, "class_token", lambda encoder, images: encoder(images)))
         yield
 
 
