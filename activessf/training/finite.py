@@ -60,16 +60,16 @@ class FiniteLoss(Callback):
         assert isinstance(loader, DataLoader) and isinstance(loader.sampler, EpochSampler)
         done = _Done(outputs["loss"], batch, self._step, loader.sampler.current, batch_idx)
         if self._before is not None:
-            self._check(self._before, loader)
+            self._check(self._before, loader, trainer.precision)
         self._before = done if done.loss.is_cuda else None
         if self._before is None:
-            self._check(done, loader)
+            self._check(done, loader, trainer.precision)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Look at the last loss, and at the weights that the last step has left."""
         loader = trainer.train_dataloader
         if self._before is not None and isinstance(loader, DataLoader):
-            self._check(self._before, loader)
+            self._check(self._before, loader, trainer.precision)
         wrong = [name for name, value in module.named_parameters() if not torch.isfinite(value).all()]
         if wrong:
             raise InputError(
@@ -77,7 +77,7 @@ class FiniteLoss(Callback):
                 f"numbers, such as {wrong[0]}; lower the recipe's base_lr."
             )
 
-    def _check(self, done: _Done, loader: Loader) -> None:
+    def _check(self, done: _Done, loader: Loader, precision: str) -> None:
         losses = gathered(done.loss.reshape(1, 1)).flatten()  # of all processes
         wrong = (~torch.isfinite(losses)).nonzero().flatten().tolist()
         if not wrong:
@@ -86,10 +86,12 @@ class FiniteLoss(Callback):
         if process_rank() == wrong[0]:
             _keep(done, loader, path)
         gathered(losses[:1, None])  # none leaves, which would end the others, before the batch is kept
-        loss = losses[wrong[0]].item()
+        loss, cure = losses[wrong[0]].item(), "lower the recipe's base_lr"
+        if precision not in ("32-true", "64-true"):
+            cure += ", or train in 32-bit precision (trainer.precision=32-true)"
         raise InputError(
-            f"{self._description}: the loss is {loss} at optimiser step {done.step}; lower the recipe's base_lr, "
-            f"or train in 32-bit precision (trainer.precision=32-true). That batch is kept in {path}."
+            f"{self._description}: the loss is {loss} at optimiser step {done.step}; {cure}. That batch is kept in "
+            f"{path}."
         )
 
 

@@ -79,7 +79,7 @@ def steps(guard, loader, batches, losses):
     for step, (batch, value) in enumerate(zip(batches, losses, strict=True)):
         next(given)
         guard.on_train_batch_start(SimpleNamespace(global_step=step), None, batch, step)
-        done = SimpleNamespace(global_step=step + 1, train_dataloader=loader)
+        done = SimpleNamespace(global_step=step + 1, train_dataloader=loader, precision="32-true")
         guard.on_train_batch_end(done, None, {"loss": loss(value)}, batch, step)
 
 
@@ -92,9 +92,22 @@ def test_a_look_that_comes_late_keeps_the_right_batch_and_the_last_is_looked_at_
     guard = FiniteLoss("Fine-tuning", tmp_path / "failed")
     with pytest.raises(InputError, match=f"Fine-tuning: the loss is inf at optimiser step {wrong + 1};"):
         steps(guard, loader, batches, losses)
-        guard.on_train_end(SimpleNamespace(global_step=3, train_dataloader=loader), torch.nn.Linear(1, 1))
+        ended = SimpleNamespace(global_step=3, train_dataloader=loader, precision="32-true")
+        guard.on_train_end(ended, torch.nn.Linear(1, 1))
     tensors, metadata = kept(tmp_path / "failed" / f"fine-tuning_step_00000{wrong + 1}.safetensors")
     assert (tensors["views"] == wrong).all() and metadata["step"] == str(wrong + 1)
+
+
+@pytest.mark.parametrize(("precision", "advised"), [("32-true", False), ("64-true", False), ("bf16-mixed", True)])
+def test_more_bits_are_advised_only_where_there_are_fewer(tmp_path, precision, advised):
+    loader = training_loader(cells(tmp_path).images, 4, 0)
+    batch = next(iter(loader))
+    guard = FiniteLoss("Pretraining", tmp_path / "failed")
+    trainer = SimpleNamespace(global_step=0, train_dataloader=loader, precision=precision)
+    guard.on_train_batch_start(trainer, None, batch, 0)
+    with pytest.raises(InputError, match="lower the recipe's base_lr.*That batch is kept") as caught:
+        guard.on_train_batch_end(trainer, None, {"loss": torch.tensor(float("nan"))}, batch, 0)
+    assert ("trainer.precision=32-true" in str(caught.value)) == advised
 
 
 def test_weights_that_are_no_numbers_after_the_last_step_are_no_result(tmp_path):
