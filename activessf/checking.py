@@ -7,12 +7,24 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from activessf.configuration import plain
+from activessf.configuration import flat, is_supervised, plain
 from activessf.data.class_weights import check_one_of
 from activessf.errors import InputError
 
 _MOST_FOLDS = 5  # the config group `fold` has the options 0 to 4
 _MOST_DEVICES = 10_000
+
+# Settings that are on or off, wherever they stand: a string such as "off" would count as on. Those of stage 1 are
+# checked by its filter, for single slides too.
+_SWITCHES = (
+    *("strict", "compile", "dry_run", "join_duplicates", "measure", "probe", "packaged", "pretrained", "quarter_turns"),
+    *("norm_pix_loss", "decay_vectors", "stop_grad_conv1", "counts_self", "class_tokens_compete"),
+    *("normalised_classifier", "enable_model_summary"),
+)
+# Of the methods: their constructors know the ranges.
+_NUMBERS = ("mask_ratio", "mixing_ratio", "momentum", "temperature", "contrast.weight", "contrast.temperature")
+_WHOLE_NUMBERS = {"plain_blocks": 0, "hidden_dim": 1, "output_dim": 1}
+_WHOLE_NUMBERS_OR_NULL = {"contrast.block": 0, "contrast.projector_dim": 1}
 
 
 def check_settings(config: DictConfig) -> None:
@@ -25,8 +37,7 @@ def check_settings(config: DictConfig) -> None:
     _require(_is_integer(folds) and 2 <= folds <= _MOST_FOLDS, "data.num_folds", folds, f"be 2 to {_MOST_FOLDS}")
     if fold >= folds:
         raise InputError(f"fold={fold} is none of the {folds} folds (data.num_folds).")
-    joins, largest = config.data.join_duplicates, config.data.largest_joined_group
-    _require(isinstance(joins, bool), "data.join_duplicates", joins, "be true or false")
+    largest = config.data.largest_joined_group
     _require(_is_number(largest) and 0 < largest <= 1, "data.largest_joined_group", largest, "lie above 0 and up to 1")
     _require(_is_integer(config.seed) and 0 <= config.seed < 2**32, "seed", config.seed, "be a whole number, 0 or more")
     workers, cache = config.num_workers, config.cache_gib
@@ -40,8 +51,6 @@ def check_settings(config: DictConfig) -> None:
     side = config.crop_size
     fits = side is None or _is_integer(side) and side >= 1
     _require(fits, "crop_size", side, "be null, for a region's own box, or a whole number of pixels")
-    for key in ("strict", "compile", "dry_run"):
-        _require(isinstance(config[key], bool), key, config[key], "be true or false")
     _check_plan(config.plan)
     _check_quality(config.quality)
     _check_audit(config.audit)
@@ -61,6 +70,7 @@ def check_settings(config: DictConfig) -> None:
     _require(fits, "recipe.finetuning.retrain_head", epochs, "be null or a whole number of epochs")
     for stage in ("pretraining", "finetuning"):
         _check_training(f"recipe.{stage}", config.recipe[stage])
+    _check_trainer(config.trainer)
     _check_finetuning(config.recipe.finetuning, config.ssl_method.finetuning_pool)
     std = config.ssl_method.finetuning_head_std
     fits = std is None or _is_number(std) and std > 0
@@ -68,6 +78,10 @@ def check_settings(config: DictConfig) -> None:
     for key in ("layer_decay", "finetuning_layer_decay"):
         decay = config.ssl_method[key]
         _require(decay is None or _is_number(decay) and 0 < decay <= 1, f"ssl_method.{key}", decay, "lie in (0, 1]")
+    if not is_supervised(config):
+        _check_betas("ssl_method.betas", config.ssl_method.betas)
+        _check_method(flat(plain(config.ssl_method.method)))
+    _check_values(config)
 
 
 def _check_image_size(backbone: DictConfig, size: int, patch: int) -> None:
@@ -93,7 +107,6 @@ def _check_plan(plan: DictConfig) -> None:
     _require(fits, "plan.devices", devices, f"be a list of numbers of devices, 1 to {_MOST_DEVICES}, e.g. [1, 8]")
     fits = images is None or _is_integer(images) and images >= 1
     _require(fits, "plan.images", images, "be null or a whole number, 1 or more")
-    _require(isinstance(plan.measure, bool), "plan.measure", plan.measure, "be true or false")
 
 
 def _check_quality(quality: DictConfig) -> None:
@@ -118,7 +131,6 @@ def _check_watch(watch: DictConfig) -> None:
     _require(_is_number(every) and every >= 0, "watch.every", every, "be a number of epochs, 0 or more")
     fits = steps is None or _is_integer(steps) and steps >= 1
     _require(fits, "watch.steps", steps, "be null or a whole number, 1 or more")
-    _require(isinstance(watch.probe, bool), "watch.probe", watch.probe, "be true or false")
     for key, least in (("num_images", 0), ("probe_cells", 2), ("knn_neighbours", 1)):
         value = watch[key]
         _require(_is_integer(value) and value >= least, f"watch.{key}", value, f"be a whole number, {least} or more")
@@ -141,13 +153,63 @@ def _check_training(name: str, recipe: DictConfig) -> None:
     batch, rate = recipe.batch_size, recipe.base_lr
     _require(_is_integer(batch) and batch >= 1, f"{name}.batch_size", batch, "be a whole number, 1 or more")
     _require(_is_number(rate) and rate > 0, f"{name}.base_lr", rate, "be a number above 0")
-    for key in ("epochs", "steps", "warmup_epochs", "warmup_steps", "min_lr", "weight_decay"):
+    for key in ("epochs", "warmup_epochs"):
         value = recipe[key]
         _require(value is None or _is_number(value) and value >= 0, f"{name}.{key}", value, "be a number, 0 or more")
+    for key in ("steps", "warmup_steps"):
+        value = recipe[key]
+        fits = value is None or _is_integer(value) and value >= 0
+        _require(fits, f"{name}.{key}", value, "be null or a whole number, 0 or more")
+    for key in ("min_lr", "weight_decay"):
+        value = recipe[key]
+        _require(_is_number(value) and value >= 0, f"{name}.{key}", value, "be a number, 0 or more")
+
+
+def _check_betas(name: str, betas: Any) -> None:
+    values = plain(betas)
+    fits = isinstance(values, list) and len(values) == 2 and all(_is_number(beta) and 0 <= beta < 1 for beta in values)
+    _require(fits, name, values, "be two numbers, 0 to below 1, e.g. [0.9, 0.999]")
+
+
+def _check_trainer(trainer: DictConfig) -> None:
+    batches, precision = trainer.get("accumulate_grad_batches", 1), str(trainer.get("precision"))
+    fits = _is_integer(batches) and batches >= 1
+    _require(fits, "trainer.accumulate_grad_batches", batches, "be a whole number, 1 or more")
+    if precision.endswith("-true") and precision not in ("32-true", "64-true"):
+        raise InputError(
+            f"trainer.precision={precision} keeps the weights themselves in half precision, where small steps, such as "
+            "those of MoCo v3's slow copies, are rounded away; use bf16-mixed or 32-true."
+        )
+
+
+def _check_method(settings: dict[str, Any]) -> None:
+    for key, value in settings.items():
+        name = f"ssl_method.method.{key}"
+        if key in _NUMBERS:
+            _require(_is_number(value), name, value, "be a number")
+        if key in _WHOLE_NUMBERS:
+            least = _WHOLE_NUMBERS[key]
+            _require(_is_integer(value) and value >= least, name, value, f"be a whole number, {least} or more")
+        if key in _WHOLE_NUMBERS_OR_NULL:
+            least = _WHOLE_NUMBERS_OR_NULL[key]
+            fits = value is None or _is_integer(value) and value >= least
+            _require(fits, name, value, f"be null or a whole number, {least} or more")
+
+
+def _check_values(config: DictConfig) -> None:
+    """Check what holds of any setting of its kind: that switches are true or false, and numbers finite."""
+    settings = plain(config)
+    # The recipe first: what others take over from it is told by its name there.
+    for name, value in flat({"recipe": settings["recipe"], **settings}).items():
+        if name.rpartition(".")[2] in _SWITCHES:
+            unused = value is None and is_supervised(config)  # a baseline has no settings of a pretraining
+            _require(unused or isinstance(value, bool), name, value, "be true or false")
+        _require(_is_finite(value), name, value, "be finite")
 
 
 def _check_finetuning(recipe: DictConfig, pool: Any) -> None:
     name = "recipe.finetuning"
+    _check_betas(f"{name}.betas", recipe.betas)
     _require(pool in ("avg", "token"), "ssl_method.finetuning_pool", pool, "be avg or token")
     for key in ("mixup", "cutmix"):
         value = recipe[key]
@@ -166,6 +228,13 @@ def _is_integer(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value, or each of a list, is no float that is infinite or no number."""
+    if isinstance(value, list):
+        return all(_is_finite(part) for part in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _require(holds: bool, name: str, value: Any, must: str) -> None:

@@ -34,7 +34,14 @@ from activessf.training.mixing import Mixing
 from activessf.training.pretraining import ENCODER_FILE
 from activessf.training.retraining import retrain_head
 from activessf.training.running import Runner
-from activessf.trainings import cell_images, make_backbone, make_optimization, tell, training_checkpoints
+from activessf.trainings import (
+    cell_images,
+    check_training,
+    make_backbone,
+    make_optimization,
+    tell,
+    training_checkpoints,
+)
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +104,11 @@ class Classification:
         """Refuse what can't be, before anything long runs.
 
         Raises:
-            InputError: A view, a pooling, a loss, a classifier that can't be made, or too few cells to hold some out.
+            InputError: A view, a pooling, a loss, a classifier that can't be made, too few cells to hold some out, or
+                a batch that can't be divided.
         """
+        if self.trains:
+            check_training(self.config, "finetuning")
         self._check_pool()
         build(self.config.recipe.finetuning.view if self.trains else self.config.evaluation.classifier)
         if self.trains:
@@ -228,10 +238,7 @@ class Classification:
         return loss if isinstance(loss, nn.Module) else cast(nn.Module, loss(class_counts=counts))
 
     def _fit_classifier_to_loss(self, network: nn.Module) -> None:
-        normalised = self.config.loss.get(_NORMALISED, False)
-        if not isinstance(normalised, bool):
-            raise InputError(f"loss.{_NORMALISED}={normalised} must be true or false.")
-        if normalised:
+        if self.config.loss.get(_NORMALISED, False):
             classify_by_cosine(network, self.config.loss.scale)
 
     def _classify_frozen(self, pretrained: Path | None, folder: Path, runner: Runner, run_name: str) -> tuple[Any, Any]:

@@ -25,6 +25,7 @@ from activessf.training.watching.feature_probe import LabeledCells
 from activessf.training.watching.settings import Watch
 from activessf.trainings import (
     cell_images,
+    check_training,
     make_backbone,
     make_optimization,
     obtain_training,
@@ -129,9 +130,10 @@ class Pretraining:
         """Refuse a method that can't be made, or a network for features that isn't there, before anything long runs.
 
         Raises:
-            InputError: The backbone does not fit, a checkpoint is missing, a view can't be.
+            InputError: The backbone does not fit, a checkpoint is missing, a view can't be, nor a batch of this size.
         """
-        self.method()
+        batch = check_training(self.config, "pretraining")
+        self.method().check_batch(batch.images, batch.processes)
         build(self.config.ssl_method.view)
         if self.selecting.needs_features:
             self.selecting.extractor.identity()  # a checkpoint that is named must be there

@@ -6,19 +6,21 @@ import logging
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from omegaconf import DictConfig
 
 from activessf.artifacts import Artifact
-from activessf.configuration import build, without
+from activessf.configuration import build, plain, without
 from activessf.data.datasets import ImageFiles, View
+from activessf.errors import InputError
 from activessf.launching.meeting import waits
+from activessf.launching.ranks import own_rank
 from activessf.preparation import Preparation
-from activessf.training.optimization import Optimization
+from activessf.training.optimization import Optimization, scaled_lr
 from activessf.training.resuming import Checkpoints
-from activessf.training.running import Runner, num_steps, num_warmup_steps
+from activessf.training.running import Runner, batch_at_a_time, num_steps, num_warmup_steps
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,49 @@ def make_backbone(config: DictConfig) -> Any:
 def trainer_settings(config: DictConfig) -> dict[str, Any]:
     """What of the Trainer has a part in a training's result."""
     return without(config.trainer, *_NO_PART_OF_TRAINER)
+
+
+class Batch(NamedTuple):
+    """The images that are trained on at a time.
+
+    Attributes:
+        images: Of each process.
+        processes: Those that train together.
+    """
+
+    images: int
+    processes: int
+
+
+def check_training(config: DictConfig, stage: str) -> Batch:
+    """Refuse the numbers of a training that don't go together, before anything long runs; returns its batches.
+
+    Args:
+        config: The whole configuration.
+        stage: `pretraining` or `finetuning`.
+
+    Raises:
+        InputError: The batch can't be divided, or the learning rate would rise at the end.
+    """
+    recipe, processes = config.recipe[stage], _num_processes(config.trainer)
+    peak = scaled_lr(recipe.base_lr, recipe.batch_size)
+    if recipe.min_lr > peak:
+        raise InputError(
+            f"recipe.{stage}.min_lr={recipe.min_lr}, the learning rate at the end, lies above the peak of {peak:g} "
+            "(base_lr x batch_size / 256); lower it."
+        )
+    together = batch_at_a_time(recipe.batch_size, config.trainer.get("accumulate_grad_batches", 1), processes)
+    return Batch(together // processes, processes)
+
+
+def _num_processes(trainer: DictConfig) -> int:
+    """Processes that train together: those that there are, or that a run would start which this is the plan of."""
+    count, devices = own_rank().count, plain(trainer.get("devices"))
+    if count > 1:
+        return count
+    if isinstance(devices, list):
+        return len(devices)
+    return max(1, devices) if isinstance(devices, int) else 1  # how many `auto` are is known where it runs
 
 
 def make_optimization(

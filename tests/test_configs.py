@@ -20,8 +20,9 @@ from PIL import Image
 from pytorch_lightning import Trainer
 from torch import nn
 
+from activessf.checking import _SWITCHES
 from activessf.cli.spelling import canonical
-from activessf.configuration import CONF, FOLDING, build, plain, without
+from activessf.configuration import CONF, FOLDING, build, flat, plain, without
 from activessf.data.class_weights import drawing_weights
 from activessf.data.datasets import ImageFiles
 from activessf.data.images import write_png
@@ -477,6 +478,13 @@ def test_an_option_that_there_is_not_is_refused(override: str) -> None:
     with pytest.raises(Exception, match="Could not find") as caught:
         composed(override)
     assert caught.type.__module__ == "hydra.errors"
+
+
+def test_all_that_is_on_or_off_in_the_configuration_is_checked() -> None:
+    checked_elsewhere = {"_partial_", "fill_holes", "split_touching"}  # Hydra's own; those of stage 1's filter
+    files = [flat(plain(OmegaConf.load(path), resolve=False)) for path in CONF.rglob("*.yaml")]
+    switches = {name.rpartition(".")[2] for file in files for name, value in file.items() if isinstance(value, bool)}
+    assert switches - checked_elsewhere == set(_SWITCHES)
 
 
 def test_outputs_go_below_the_repository_unless_told_otherwise(composing: Path) -> None:

@@ -182,3 +182,70 @@ def test_starting_weights_that_can_not_be_are_refused_before_anything_runs(tmp_p
     ):
         refused(output, *on(demo), *overrides, match=match)
     assert not (output / "stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["recipe.pretraining.norm_pix_loss=off"], "recipe.pretraining.norm_pix_loss=off must be true or false"),
+        (["ssl_method.method.norm_pix_loss=off"], "ssl_method.method.norm_pix_loss=off must be true or false"),
+        (["ssl.decay_vectors=off"], "ssl_method.decay_vectors=off must be true or false"),
+        (["ssl.decay_vectors=null"], "ssl_method.decay_vectors=None must be true or false"),
+        (["ssl=mocov3", "ssl.method.stop_grad_conv1=off"], "stop_grad_conv1=off must be true or false"),
+        (["ssl=mixedae", "ssl.method.top_keys.counts_self=off"], "top_keys.counts_self=off must be true or false"),
+        (["ssl=mixedae", "ssl.method.top_keys.class_tokens_compete=off"], "class_tokens_compete=off must be true or"),
+        (["recipe.finetuning.view.quarter_turns=off"], "finetuning.view.quarter_turns=off must be true or false"),
+        (["backbone.pretrained=off"], "backbone.pretrained=off must be true or false"),
+        (["selection.features.packaged=off"], "selection.features.packaged=off must be true or false"),
+        (["ssl.method.mask_ratio=nan"], "ssl_method.method.mask_ratio=nan must be a number"),
+        (["ssl.method.mask_ratio=lots"], "ssl_method.method.mask_ratio=lots must be a number"),
+        (["ssl=mixedae", "ssl.method.mixing_ratio=nan"], "ssl_method.method.mixing_ratio=nan must be a number"),
+        (["ssl=mocov3", "ssl.method.momentum=inf"], "ssl_method.method.momentum=inf must be a number"),
+        (["selection.features.whitening_shrinkage=nan"], "selection.features.whitening_shrinkage=nan must be finite"),
+        (["recipe.pretraining.view.scale=[nan,1]"], r"recipe.pretraining.view.scale=\[nan, 1\] must be finite"),
+        (["ssl=mixedae", "ssl.method.plain_blocks=1.5"], "plain_blocks=1.5 must be a whole number, 0 or more"),
+        (["ssl=mixedae", "ssl.method.contrast.block=1.5"], "contrast.block=1.5 must be null or a whole number"),
+        (["ssl=mocov3", "recipe.pretraining.projector.hidden_dim=0"], "hidden_dim=0 must be a whole number, 1 or more"),
+        (["ssl.betas=[0.9]"], r"ssl_method.betas=\[0.9\] must be two numbers"),
+        (["ssl.betas=[0.9,2.0]"], r"ssl_method.betas=\[0.9, 2.0\] must be two numbers"),
+        (["recipe.finetuning.betas=0.9"], "recipe.finetuning.betas=0.9 must be two numbers"),
+        (["recipe.pretraining.steps=2.5"], "recipe.pretraining.steps=2.5 must be null or a whole number"),
+        (["recipe.pretraining.min_lr=null"], "recipe.pretraining.min_lr=None must be a number"),
+        (["recipe.pretraining.min_lr=1"], "recipe.pretraining.min_lr=1, .* lies above the peak of 0.000125"),
+        (["recipe.finetuning.min_lr=1"], "recipe.finetuning.min_lr=1, .* lies above the peak of 0.00025"),
+        (["recipe.pretraining.decoder.num_heads=3"], "embed_dim=64 must be a multiple of 4 and of .*num_heads=3"),
+        (["recipe.pretraining.decoder.embed_dim=63"], "decoder.embed_dim=63 must be a multiple of 4"),
+        (["recipe.pretraining.decoder.depth=-1"], "decoder.depth=-1 must be a whole number, 0 or more"),
+        (["+trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0 must be a whole number, 1 or more"),
+        (["+trainer.accumulate_grad_batches=-1"], "trainer.accumulate_grad_batches=-1 must be a whole number"),
+        (["trainer.precision=bf16-true"], "trainer.precision=bf16-true keeps the weights .* use bf16-mixed"),
+        (["trainer.precision=16-true"], "trainer.precision=16-true keeps the weights .* use bf16-mixed"),
+    ],
+)
+def test_settings_of_pretraining_that_can_not_be_are_one_sentence(tmp_path, demo, overrides, match):
+    refused(tmp_path, *on(demo), *overrides, match=match)
+    assert not (tmp_path / "stages").exists()
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["ssl=mixmim", "recipe.pretraining.batch_size=1"], "in pairs, but a batch has 1"),
+        (["ssl=mixmim", "recipe.pretraining.batch_size=2", "trainer.devices=2"], "in pairs, but a batch has 1"),
+        (["ssl=mae", "+trainer.accumulate_grad_batches=3"], "accumulate_grad_batches=3 does not divide the batch of"),
+        (
+            ["ssl=mixedae", "recipe.pretraining.batch_size=12", "+trainer.accumulate_grad_batches=2"],
+            "mixes 4 images .* but a batch has 6; give it a multiple of 4",
+        ),
+        (["ssl=mocov3", "recipe.pretraining.batch_size=1"], "a batch has 1; give it at least 2"),
+    ],
+)
+def test_batches_that_can_not_be_are_refused_before_anything_runs(tmp_path, demo, overrides, match, dry_run):
+    refused(tmp_path, *on(demo), *overrides, f"dry_run={dry_run}", match=match)
+    assert not (tmp_path / "stages").exists()
+
+
+def test_the_images_that_mocov3_tells_apart_are_those_of_all_devices(tmp_path, demo):
+    chosen = ("ssl=mocov3", "recipe.pretraining.batch_size=2", "trainer.devices=2")
+    pipeline.Pipeline(configure(tmp_path, *on(demo), *chosen)).check_networks()

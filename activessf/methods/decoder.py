@@ -8,6 +8,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from activessf.errors import InputError
 from activessf.methods.positions import sincos_positions
 
 
@@ -26,6 +27,9 @@ class PixelDecoder(nn.Module):
         grid_size: Rows and columns of tokens.
         class_token: Whether a class token stands before the patches.
         norm_eps: Epsilon of every LayerNorm.
+
+    Raises:
+        InputError: Its width, depth and heads can't be, or don't go together.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class PixelDecoder(nn.Module):
         norm_eps: float,
     ) -> None:
         super().__init__()
+        _check_sizes(embed_dim, depth, num_heads)
         norm = partial(nn.LayerNorm, eps=norm_eps)
         self.num_prefix_tokens = int(class_token)
         self.embed = nn.Linear(encoder_dim, embed_dim)
@@ -78,3 +83,12 @@ class PixelDecoder(nn.Module):
         hidden = self.mask_token.expand(N, L - kept.shape[1], D).to(tokens.dtype)
         patches = torch.cat([kept, hidden], dim=1).gather(1, restore[:, :, None].expand(-1, -1, D))
         return torch.cat([prefix, patches], dim=1)
+
+
+def _check_sizes(embed_dim: int, depth: int, num_heads: int) -> None:
+    name = "recipe.pretraining.decoder"
+    for key, value, least in (("embed_dim", embed_dim, 1), ("depth", depth, 0), ("num_heads", num_heads, 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name}.{key}={value} must be a whole number, {least} or more.")
+    if embed_dim % 4 or embed_dim % num_heads:  # the position table has four parts
+        raise InputError(f"{name}.embed_dim={embed_dim} must be a multiple of 4 and of {name}.num_heads={num_heads}.")

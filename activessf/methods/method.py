@@ -38,8 +38,12 @@ class SelfSupervisedMethod(LightningModule):
         """
         raise NotImplementedError
 
-    def check_batch(self, batch_size: int) -> None:
+    def check_batch(self, batch_size: int, processes: int = 1) -> None:
         """Check that a batch can be of so many images; most methods take any.
+
+        Args:
+            batch_size: Images that a process sees at a time.
+            processes: Those that train together.
 
         Raises:
             InputError: It can't, and of how many it can be.

@@ -143,13 +143,13 @@ class MixedAE(SelfSupervisedMethod):
         mask = encoded.mixing.masking.mask
         return masked_and_predicted(views, self.predict(encoded), mask, self.patch_size, self.norm_pix_loss)
 
-    def check_batch(self, batch_size: int) -> None:
+    def check_batch(self, batch_size: int, processes: int = 1) -> None:
         """Check that a batch is made of whole groups."""
         if batch_size % self.num_sources:
             raise InputError(
                 f"ssl=mixedae mixes {self.num_sources} images (1 / mixing_ratio) into one, but a batch has "
                 f"{batch_size}; give it a multiple of {self.num_sources} (recipe.pretraining.batch_size, "
-                "trainer.accumulate_grad_batches)."
+                "trainer.accumulate_grad_batches, trainer.devices)."
             )
 
     def encode(self, views: Tensor, noise: Tensor | None = None) -> Encoded:

@@ -73,7 +73,7 @@ class MixMIM(SelfSupervisedMethod):
         )
         self._initialise()
 
-    def check_batch(self, batch_size: int) -> None:
+    def check_batch(self, batch_size: int, processes: int = 1) -> None:
         """Images are mixed in pairs.
 
         Raises:
@@ -82,7 +82,7 @@ class MixMIM(SelfSupervisedMethod):
         if batch_size < 2 or batch_size % 2:
             raise InputError(
                 f"ssl=mixmim mixes the images of a batch in pairs, but a batch has {batch_size}; choose an even "
-                "recipe.pretraining.batch_size, one that trainer.accumulate_grad_batches leaves even."
+                "recipe.pretraining.batch_size, one that trainer.accumulate_grad_batches and trainer.devices leave so."
             )
 
     def forward(self, views: Tensor, progress: float = 0.0, noise: Tensor | None = None) -> Tensor:

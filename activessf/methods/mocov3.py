@@ -84,7 +84,7 @@ class MoCoV3(SelfSupervisedMethod):
                 f"ssl=mocov3 compares two views of each image, but its batch has the shape {tuple(views.shape)}; "
                 "ssl_method.view must make two (activessf.data.two_views.TwoViews)."
             )
-        self.check_batch(len(views) * num_processes())
+        self.check_batch(len(views), num_processes())
         # A forward each: the statistics of batch normalisation are of one view.
         queries = [self.query(view) for view in views.unbind(dim=1)]
         if self._moves:
@@ -101,9 +101,9 @@ class MoCoV3(SelfSupervisedMethod):
         self._moves = True
         return loss
 
-    def check_batch(self, batch_size: int) -> None:
-        """Check that there is another image to tell an image from."""
-        if batch_size < 2:
+    def check_batch(self, batch_size: int, processes: int = 1) -> None:
+        """Check that there is another image to tell an image from, in whichever process."""
+        if batch_size * processes < 2:
             raise InputError(
                 f"ssl=mocov3 tells the images of a batch apart, but a batch has {batch_size}; give it at least 2 "
                 "(recipe.pretraining.batch_size, trainer.accumulate_grad_batches)."

@@ -72,7 +72,6 @@ def pretrain(
     """
     dataset = runner.images(images, None, view)
     batch_size, steps = method.optimization.batch_size, method.optimization.total_steps
-    method.check_batch(batch_size)
     # Of a copy, since a step may leave traces: running statistics, a momentum network.
     say_if_long(
         lambda views: copy.deepcopy(method)(views, 0.0),

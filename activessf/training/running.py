@@ -82,15 +82,15 @@ class StepProgress(Callback):
         self._bar.close()
 
 
-def num_steps(num_images: int, batch_size: int, epochs: int | None, steps: int | None) -> int:
-    """Optimiser steps of a training: `steps` if given, else `epochs` times the whole batches of an epoch.
+def num_steps(num_images: int, batch_size: int, epochs: float | None, steps: int | None) -> int:
+    """Optimiser steps of a training: `steps` if given, else `epochs` times the whole batches of an epoch, rounded.
 
     Raises:
         InputError: Neither is given, or the result is no positive number.
     """
     if steps is None and epochs is None:
         raise InputError("The recipe gives neither epochs nor steps; set one.")
-    total = steps if steps is not None else (epochs or 0) * max(1, num_images // batch_size)
+    total = steps if steps is not None else round((epochs or 0) * max(1, num_images // batch_size))
     if total < 1:
         raise InputError(
             f"The recipe asks for {total} training steps (epochs={epochs}, steps={steps}); set at least 1."
@@ -186,7 +186,7 @@ class Runner:
         )
         assert trainer.world_size == rank.count
         choose_attention(module, trainer)
-        at_a_time = _batch_at_a_time(batch_size, trainer)
+        at_a_time = batch_at_a_time(batch_size, trainer.accumulate_grad_batches, rank.count)
         share = batch_share(at_a_time, rank.index, rank.count, getattr(module, "mirrors_batch", False))
         data = TrainingData(images, at_a_time, self.num_workers, share)
         if resumed is not None:
@@ -245,13 +245,17 @@ class Runner:
         return by_process.transpose(0, 1).flatten(0, 1)[: len(images)]
 
 
-def _batch_at_a_time(batch_size: int, trainer: Trainer) -> int:
+def batch_at_a_time(batch_size: int, accumulated: int, processes: int) -> int:
     """Images that all processes see at a time: the global batch is reached by accumulating gradients.
+
+    Args:
+        batch_size: The global batch.
+        accumulated: Batches whose gradients are accumulated.
+        processes: Those that train together.
 
     Raises:
         InputError: The batch can't be divided so.
     """
-    accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
     if batch_size % (accumulated * processes):
         what = f"trainer.accumulate_grad_batches={accumulated}"
         if processes > 1:

@@ -84,6 +84,7 @@ def test_length_of_a_training():
     assert num_steps(7299, 64, epochs=400, steps=None) == 400 * 114  # the paper's 7,299 regions
     assert num_steps(10, 64, epochs=3, steps=None) == 3  # less than a batch: one step an epoch
     assert num_steps(7299, 64, epochs=400, steps=7) == 7
+    assert num_steps(2816, 64, epochs=0.05, steps=None) == 2  # 2.2 steps
     assert num_warmup_steps(7299, 64, epochs=5, steps=None, total=45600) == 570
     assert num_warmup_steps(7299, 64, epochs=5, steps=None, total=100) == 100
     with pytest.raises(InputError, match="neither epochs nor steps"):

@@ -111,11 +111,8 @@ def test_a_loss_that_is_no_number_in_one_process_stops_both_and_its_batch_is_kep
         assert len(json.loads(file.metadata()["images"])) == len(file.get_tensor("views")) == 2  # its half of four
 
 
-def test_a_batch_that_two_processes_cannot_share_is_a_sentence(monkeypatch):
-    from activessf.training.running import _batch_at_a_time
-
-    class Of:
-        accumulate_grad_batches, world_size = 3, 2
+def test_a_batch_that_two_processes_cannot_share_is_a_sentence():
+    from activessf.training.running import batch_at_a_time
 
     with pytest.raises(InputError, match=r"2 devices times trainer\.accumulate_grad_batches=3 does not divide .* 64"):
-        _batch_at_a_time(64, Of())
+        batch_at_a_time(64, 3, 2)
