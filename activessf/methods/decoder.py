@@ -63,10 +63,18 @@ class PixelDecoder(nn.Module):
         Args:
             tokens: One for each patch, (N, [1 +] L, embed_dim): embedded ones and mask tokens, in raster order.
         """
+        return self.pixels(self.decoded(tokens))
+
+    def decoded(self, tokens: Tensor) -> Tensor:
+        """What `pixels` are made from, of all patches, (N, L, embed_dim); `tokens` as in `forward`."""
         tokens = tokens + self.pos_embed
         for block in self.blocks:
             tokens = block(tokens)
-        prediction: Tensor = self.pred(self.norm(tokens[:, self.num_prefix_tokens :]))
+        return tokens[:, self.num_prefix_tokens :]
+
+    def pixels(self, decoded: Tensor) -> Tensor:
+        """The pixels of patches, (N, any, 3 p^2), from what is decoded of each, (N, any, embed_dim)."""
+        prediction: Tensor = self.pred(self.norm(decoded))
         return prediction
 
     def restored(self, tokens: Tensor, restore: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class MixMIM(SelfSupervisedMethod):
         """
         self.check_batch(len(views))
         tokens, hidden = self.encode(views, noise)
-        prediction = self.unmixed(self.predict(tokens, hidden), hidden)
+        prediction = self.predict(tokens, hidden)
         target = target_pixels(views, self.encoder.cell_size, self.norm_pix_loss)
         return (prediction - target).square().mean()
 
@@ -106,7 +106,7 @@ class MixMIM(SelfSupervisedMethod):
         """See `Reconstructs`: grey where a mixture holds the other image, and what is predicted there."""
         self.check_batch(len(views))
         tokens, hidden = self.encode(views)
-        prediction = self.unmixed(self.predict(tokens, hidden), hidden)
+        prediction = self.predict(tokens, hidden)
         mask = hidden.float().expand(len(views), -1)
         return masked_and_predicted(views, prediction, mask, self.encoder.cell_size, self.norm_pix_loss)
 
@@ -124,25 +124,29 @@ class MixMIM(SelfSupervisedMethod):
         return self.encoder.encode(mixtures, cells), hidden
 
     def predict(self, tokens: Tensor, hidden: Tensor) -> Tensor:
-        """Pixels of both images of each mixture, (2N, L, 3 p^2).
+        """Pixels of each image's every cell, (N, L, 3 p^2), from the mixture that did not hold it.
 
         Args:
             tokens: Of N mixtures, (N, L, D).
             hidden: See `encode`.
+        """
+        return self.decoder.pixels(self.unmixed(self.decode(tokens, hidden), hidden))
+
+    def decode(self, tokens: Tensor, hidden: Tensor) -> Tensor:
+        """What is decoded of both images of each mixture, (2N, L, d); arguments as of `predict`.
 
         Returns:
-            First predictions made from the kept cells, of image i; then from the others, of image N-1-i.
+            First what is made from the kept cells, of image i; then from the others, of image N-1-i.
         """
         embedded = self.decoder.embed(tokens)
         mask_token = self.decoder.mask_token.to(embedded.dtype)
         kept = torch.where(hidden[:, None], mask_token, embedded)
         others = torch.where(hidden[:, None], embedded, mask_token)
-        prediction: Tensor = self.decoder(torch.cat([kept, others]))
-        return prediction
+        return self.decoder.decoded(torch.cat([kept, others]))
 
-    def unmixed(self, prediction: Tensor, hidden: Tensor) -> Tensor:
-        """The prediction of every image's every cell from the mixture that did not hold it, (N, L, 3 p^2)."""
-        from_kept, from_hidden = prediction.chunk(2)
+    def unmixed(self, decoded: Tensor, hidden: Tensor) -> Tensor:
+        """Of each image's every cell what is decoded from the mixture that did not hold it, (N, L, d)."""
+        from_kept, from_hidden = decoded.chunk(2)
         return torch.where(hidden[:, None], from_kept, partners(from_hidden))
 
     def _initialise(self) -> None:

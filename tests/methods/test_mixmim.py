@@ -70,9 +70,8 @@ def test_mask_outputs_loss_gradients_and_steps_equal_the_published_code(name, ru
     tokens, hidden = method.encode(images, noise)
     assert hidden.nonzero().flatten().tolist() == case.made["mask"]["masked_cells"]
     case.check_output(run, "encoder", tokens)
-    prediction = method.predict(tokens, hidden)
-    case.check_output(run, "prediction", prediction)
-    case.check_output(run, "unmixed", method.unmixed(prediction, hidden))
+    case.check_output(run, "prediction", method.decoder.pixels(method.decode(tokens, hidden)))
+    case.check_output(run, "unmixed", method.predict(tokens, hidden))
     loss = method(images, 0.0, noise)
     loss.backward()
     case.check_loss(run, loss)
@@ -274,7 +273,7 @@ def test_a_cell_is_predicted_from_a_mixture_in_which_it_was_hidden():
     images, noise = pair()
     images.requires_grad_()
     tokens, hidden = method.encode(images, noise)
-    method.unmixed(method.predict(tokens, hidden), hidden)[0, 4].sum().backward()  # the middle cell of the first image
+    method.predict(tokens, hidden)[0, 4].sum().backward()  # the middle cell of the first image
     own, other = images.grad.unflatten(2, (3, 16)).unflatten(4, (3, 16)).abs().amax(dim=(1, 3, 5)).flatten(1)
     assert (other == 0).all()
     assert torch.equal(own > 0, hidden != hidden[4])  # all cells of the half that does not hold it

@@ -44,7 +44,7 @@ def test_the_error_of_what_is_shown_is_the_loss(name, norm_pix_loss):
         # What is shown is the hidden part; the loss has the part as well that the partner's mixture hides.
         torch.manual_seed(2)
         tokens, cells = method.encode(images)
-        prediction = method.unmixed(method.predict(tokens, cells), cells)
+        prediction = method.predict(tokens, cells)
         whole = (prediction - target_pixels(images, patch_size, norm_pix_loss)).square().mean(dim=-1)
         assert torch.equal(hidden, cells.expand(len(images), -1))
         assert torch.allclose(error[hidden], whole[hidden], rtol=1e-3) and whole.mean().item() == pytest.approx(loss)
