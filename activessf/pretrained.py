@@ -19,6 +19,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from activessf.checkpoints.numbers import check_numbers
+from activessf.checkpoints.sniffing import check_torch, is_safetensors
 from activessf.errors import InputError
 
 _PROBE_SECONDS = 5
@@ -124,18 +126,21 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Named tensors from a safetensors or torch file; nothing else is unpickled.
 
     Raises:
-        InputError: The file is not there or holds no state dict.
+        InputError: The file is not there, holds no state dict, or such as a network can't take (`check_numbers`).
     """
     loaded = opened(path)
     if not isinstance(loaded, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
     ):
         raise InputError(f"{path} holds no plain state dict (a mapping of names to tensors).")
+    check_numbers(loaded, path)
     return dict(loaded)
 
 
 def opened(path: Path) -> Any:
     """What a safetensors or torch file holds: tensors and plain values, and the arguments that training scripts add.
+
+    Which of both a file is, is told by how it begins: safetensors are often called .pth or .bin.
 
     Besides these only classes that do nothing but hold a value are unpickled: `argparse.Namespace`, paths (as pure
     ones, which touch no file) and numpy's numbers.
@@ -145,14 +150,20 @@ def opened(path: Path) -> Any:
     """
     path = existing_checkpoint(path)
     try:
-        if path.suffix == ".safetensors":
+        if is_safetensors(path):
             return load_file(path)
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to run the code in the file.
-        raise InputError(f"{path} holds more than named tensors, and is not opened; save its state dict.") from error
+        check_torch(path)
+        # Of a path, torch.load looks at the name too.
+        with torch.serialization.safe_globals(_HARMLESS), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # both libraries raise a zoo of types for a damaged or foreign file
+        if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+            # torch's own message advises to run the code in the file: a pickle, or a network as TorchScript.
+            raise InputError(
+                f"{path} holds more than named tensors, and is not opened; save its state dict."
+            ) from error
         raise InputError(f"{path} can't be read as weights ({type(error).__name__}: {error}).") from error
 
 

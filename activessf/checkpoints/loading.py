@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from activessf.checkpoints.fitting import Fit, fit_encoder, fit_part, position_prefix
-from activessf.checkpoints.heads import attention_heads, told_heads
+from activessf.checkpoints.heads import attention_heads, could_have, told_heads
 from activessf.checkpoints.layouts import Layout, recognised
 from activessf.checkpoints.reading import read_checkpoint
 from activessf.errors import InputError
@@ -166,6 +166,8 @@ def _check_heads(network: nn.Module, layout: Layout, path: str | Path) -> None:
     """Check what a file tells of its heads, or what is known of the published ones, by the encoder."""
     own = attention_heads(network)
     told = told_heads(Path(path).expanduser())
+    if not could_have(network, told):  # whoever wrote that, it is not of this network's heads
+        told = ()
     if not told and "MoCo v3" in layout.name and getattr(network, "embed_dim", None) == _MOCO_SMALL_DIM:
         told = (_MOCO_SMALL_HEADS,) * len(own)
     if told and len(told) == len(own) and told != own:  # of another depth tensors are missing or left over

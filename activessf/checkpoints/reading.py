@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from activessf.checkpoints.numbers import check_numbers
 from activessf.errors import InputError
 from activessf.pretrained import opened
 
@@ -26,7 +27,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         path: The file, "~" allowed.
 
     Raises:
-        InputError: The file is not there, is damaged, or holds no weights or such as are no numbers.
+        InputError: The file is not there, is damaged, or holds no weights or such as a network can't take.
     """
     held: Any = opened(Path(path))
     for key in _HOLDERS:
@@ -39,9 +40,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"{', '.join(_HOLDERS)}."
         )
     weights = _unwrapped(dict(held))
-    broken = [name for name, value in weights.items() if not value.isfinite().all()]
-    if broken:
-        raise InputError(f"{path} holds values that are no finite numbers, in {broken[0]!r}; take sound weights.")
+    check_numbers(weights, path)
     return weights
 
 

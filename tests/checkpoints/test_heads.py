@@ -45,13 +45,32 @@ def test_equal_networks_are_equal_files(tmp_path):
     assert len(files) == 1
 
 
-@pytest.mark.parametrize("told", [None, {}, {"attention_heads": "many"}, {"attention_heads": ""}])
+@pytest.mark.parametrize(
+    "told",
+    [None, {}, *({"attention_heads": text} for text in ("many", "", "0,0", "4,", "99999999999999,1", "9" * 5000))],
+)
 def test_a_file_from_elsewhere_tells_none_and_loads(told, tmp_path):
     original, receiver = small.vit(seed=1), small.vit(seed=2)
     save_file(original.state_dict(), tmp_path / "a.safetensors", told)
     assert told_heads(tmp_path / "a.safetensors") == ()
     load_encoder(receiver, tmp_path / "a.safetensors")
     assert small.same(receiver.state_dict(), original.state_dict())
+
+
+@pytest.mark.parametrize("told", ["3,3", "999,999", "4,2"])
+def test_heads_that_the_network_could_not_have_tell_nothing(told, tmp_path):
+    original, receiver = small.vit(seed=1), small.vit(seed=2)
+    save_file(original.state_dict(), tmp_path / "a.safetensors", {"attention_heads": told})
+    load_encoder(receiver, tmp_path / "a.safetensors")
+    assert small.same(receiver.state_dict(), original.state_dict())
+
+
+def test_heads_are_told_by_a_file_of_any_name(tmp_path):
+    save_network(small.vit(seed=1, num_heads=4), tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").rename(tmp_path / "a.pth")
+    assert told_heads(tmp_path / "a.pth") == (4, 4)
+    with pytest.raises(InputError, match="4 attention heads"):
+        load_encoder(small.vit(num_heads=2), tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
