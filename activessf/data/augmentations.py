@@ -21,6 +21,9 @@ _INTERPOLATIONS = ("bicubic", "bilinear")
 class RandomView:
     """A random resized crop, flips and quarter turns (a stained cell has no up or left).
 
+    Crops are distributed as torchvision's: if ten draws don't fit into the image, the crop is the largest one round its
+    centre that keeps to the aspect ratios.
+
     Attributes:
         size: Side of the square view, pixels.
         scale: Smallest and largest share of the image's area that a crop covers, in (0, 1].
@@ -77,8 +80,9 @@ class RandomView:
             w, h = round(float(np.sqrt(area * aspect))), round(float(np.sqrt(area / aspect)))
             if 0 < w <= width and 0 < h <= height:
                 return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
-        side = min(height, width)  # an image too oblong for the ratio: its central square
-        return (width - side) // 2, (height - side) // 2, side, side
+        w = min(width, max(1, round(height * self.ratio[1])))
+        h = min(height, max(1, round(width / self.ratio[0])))
+        return (width - w) // 2, (height - h) // 2, w, h
 
     def _jittered(self, view: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         values = view.astype(np.float32) * rng.uniform(1 - self.brightness, 1 + self.brightness)

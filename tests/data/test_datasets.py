@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import chisquare, ks_2samp
@@ -121,9 +121,11 @@ def test_resizing_is_that_of_pillow(height, width, size):
     assert np.abs(resize(image, size) - expected).max() <= 1
 
 
-def test_crops_are_distributed_as_those_of_torchvision():
+# Of 30 x 150 nearly all draws fail and their crop is the one in the middle, of 120 x 40 a part of them.
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (30, 150), (150, 30), (120, 40), (40, 120)])
+def test_crops_are_distributed_as_those_of_torchvision(height, width):
     torch.manual_seed(0)
-    height, width, number = 300, 400, 2000
+    number = 2000
     view, rng, blank = RandomView(8, (0.2, 1.0)), np.random.default_rng(0), torch.zeros(3, height, width)
     ours = np.array([view._box(height, width, rng) for _ in range(number)])
     theirs = [RandomResizedCrop.get_params(blank, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(number)]
@@ -132,6 +134,20 @@ def test_crops_are_distributed_as_those_of_torchvision():
         assert ks_2samp(own, other).pvalue > 0.001
     aspects = [np.log(w / h) for *_, w, h in ours], np.log(w / h)
     assert ks_2samp(*aspects).pvalue > 0.001
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 200), st.integers(1, 200), st.sampled_from([(3 / 4, 4 / 3), (0.9, 1.1), (1.0, 1.0), (0.5, 3.0)]))
+def test_where_no_draw_fits_the_crop_is_that_of_torchvision(height, width, ratio):
+    assume(not ratio[0] / 1.1 < width / height < ratio[1] * 1.1)  # crops of the whole area fit into no oblong image
+    x, y, w, h = RandomView(8, (1.0, 1.0), ratio)._box(height, width, np.random.default_rng(0))
+    blank = torch.zeros(3, height, width)
+    assert (y, x, h, w) == RandomResizedCrop.get_params(blank, [1.0, 1.0], list(ratio))
+
+
+def test_a_crop_of_a_line_of_pixels_is_not_empty():
+    for height, width, ratio in ((9, 1, (4.0, 5.0)), (1, 9, (0.1, 0.2))):
+        assert RandomView(8, (1.0, 1.0), ratio)._box(height, width, np.random.default_rng(0))[2:] == (1, 1)
 
 
 @pytest.mark.parametrize(("batch_size", "done"), [(1, 0), (2, 0), (4, 0), (9, 0), (2, 4)])
