@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from activessf.configuration import build, is_supervised, plain, without
 from activessf.data.augmentations import WholeView
 from activessf.data.folds import training_and_test
 from activessf.errors import InputError
+from activessf.launching.meeting import waits
 from activessf.methods.method import SelfSupervisedMethod
 from activessf.pretrained import check_hub, existing_checkpoint
 from activessf.selecting import Selecting
@@ -96,6 +98,7 @@ class Pretraining:
 
     def _pretrain(self, images: list[Path], folder: Path) -> None:
         recipe, method, runner = self.config.recipe.pretraining, self.method(), self._make_runner()
+        self._warn_of_copies(len(images), method)
         ssl = self.config.ssl_method
         method.optimization = make_optimization(recipe, len(images), ssl.betas, ssl.layer_decay, ssl.decay_vectors)
         # Whatever selection.scope is: cells of the tested fold are not even watched.
@@ -113,6 +116,21 @@ class Pretraining:
             training_checkpoints(self.prepared.output_dir, self.artifact.name),
             watched,
             self.config.compile,
+        )
+
+    def _warn_of_copies(self, num_images: int, method: SelfSupervisedMethod) -> None:
+        """Say that a batch has copies of images: MoCo v3 tells them apart, MixMIM mixes an image with itself."""
+        size, batch = self.config.recipe.pretraining.batch_size, check_training(self.config, "pretraining")
+        at_a_time = batch.images * batch.processes
+        if num_images >= at_a_time or waits():
+            return
+        multiple = method.batch_multiple * batch.processes
+        most = num_images // multiple * multiple
+        cure = (
+            f"choose recipe.pretraining.batch_size={most * (size // at_a_time)} or lower" if most > 1 else "add images"
+        )
+        warnings.warn(
+            f"{num_images} images for batches of {at_a_time}: images are repeated within a batch; {cure}.", stacklevel=2
         )
 
     def method(self) -> SelfSupervisedMethod:

@@ -1,7 +1,9 @@
 """Stage 3 in the pipeline: what it is named by, what it sees and watches, what networks start from."""
 
 import json
+import re
 import shutil
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -59,6 +61,29 @@ def test_a_pretraining_folder_shows_that_it_learned(run, outputs):
     assert json.loads((folder / "summary.json").read_text())["probe"]["fold"] == 0
     assert {path.name for path in (folder / "reconstructions").iterdir()} == {"step_000000.png", "step_000003.png"}
     assert (folder / "curves.png").is_file() and (folder / "history" / "metrics.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "number", "words"),
+    [
+        (["ssl=mocov3"], 24, "24 images for batches of 64: .* within a batch; choose recipe.pretraining.batch_size=24"),
+        (["ssl=mixmim"], 23, "23 images for batches of 64: .*; choose recipe.pretraining.batch_size=22 or lower"),
+        (["ssl=mixmim", "trainer.devices=4"], 23, "23 images for batches of 64: .*_size=16 or lower"),
+        (["ssl=mae", "+trainer.accumulate_grad_batches=2"], 24, "24 images for batches of 32: .*_size=48 or lower"),
+        (["ssl=mae", "+trainer.accumulate_grad_batches=2"], 32, None),
+        (["ssl=mae"], 64, None),
+        (["ssl=mae"], 63, "63 images for batches of 64"),
+        (["ssl=mixmim"], 1, "1 images for batches of 64: .*; add images"),
+    ],
+)  # fmt: skip
+def test_images_that_do_not_fill_a_batch_are_told_once(outputs, demo, monkeypatch, tmp_path, overrides, number, words):
+    monkeypatch.setattr(pretraining, "pretrain", lambda *_: None)
+    made = pipeline.Pipeline(configure(outputs, *on(demo), "fold=0", "recipe.pretraining.batch_size=64", *overrides))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made.pretraining._pretrain([tmp_path / f"{index}.png" for index in range(number)], tmp_path)
+    told = [str(warning.message) for warning in caught if "within a batch" in str(warning.message)]
+    assert len(told) == (words is not None) and all(re.match(words, line) for line in told)
 
 
 @pytest.mark.parametrize("overrides", [[], ["selection.scope=all"], ["selection=none"]])
