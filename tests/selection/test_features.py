@@ -88,12 +88,21 @@ def test_features_draw_no_random_numbers_of_the_run(paths: list[Path], checkpoin
     np.testing.assert_array_equal(extractor(paths, 0, ""), first)
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path, paths: list[Path], checkpoint: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.nan, r"broken\.pt holds values that are no finite numbers, in 'layer4\.1\.bn2\.bias'"),
+        (3e38, "resnet18 gives features that are not finite"),  # their mean overflows
+    ],
+)
+def test_weights_and_features_that_are_not_finite_are_refused(
+    tmp_path: Path, paths: list[Path], checkpoint: Path, value: float, words: str
+) -> None:
     weights = torch.load(checkpoint, weights_only=True)
-    weights["layer4.1.bn2.bias"][0] = torch.nan
+    weights["layer4.1.bn2.bias"][0] = value
     torch.save(weights, tmp_path / "broken.pt")
     extractor = extractor_of("resnet18", tmp_path / "broken.pt")
-    with pytest.raises(InputError, match="resnet18 gives features that are not finite"):
+    with pytest.raises(InputError, match=words):
         extractor(paths, 0, "")
 
 
