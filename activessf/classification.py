@@ -45,7 +45,7 @@ from activessf.trainings import (
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # raised when the result of a fine-tuning changes for the same inputs
+VERSION = 3  # raised when the result of a fine-tuning changes for the same inputs
 
 PREDICTIONS_FILE = "predictions.csv"
 _NORMALISED = "normalised_classifier"  # the key of a loss that is the network's to know

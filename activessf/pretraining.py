@@ -36,7 +36,7 @@ from activessf.trainings import (
     training_checkpoints,
 )
 
-VERSION = 2  # raised when the result changes for the same inputs
+VERSION = 3  # raised when the result changes for the same inputs
 
 _HASH_DIGITS = 16  # of a file's content, in keys and tables
 
