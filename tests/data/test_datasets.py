@@ -136,10 +136,13 @@ def test_crops_are_distributed_as_those_of_torchvision(height, width):
     assert ks_2samp(*aspects).pvalue > 0.001
 
 
+RATIOS = [(3 / 4, 4 / 3), (0.9, 1.1), (1.0, 1.0), (0.5, 3.0)]
+
+
 @settings(max_examples=50)
-@given(st.integers(20, 200), st.integers(20, 200), st.sampled_from([(3 / 4, 4 / 3), (0.9, 1.1), (1.0, 1.0), (0.5, 3.0)]))
+@given(st.integers(20, 200), st.integers(20, 200), st.sampled_from(RATIOS))
 def test_where_no_draw_fits_the_crop_is_that_of_torchvision(height, width, ratio):
-    assume(not ratio[0] / 1.1 < width / height < ratio[1] * 1.1)  # whole areas fit into no oblong image, but for rounding
+    assume(not ratio[0] / 1.1 < width / height < ratio[1] * 1.1)  # no draw of the whole area fits, rounded or not
     x, y, w, h = RandomView(8, (1.0, 1.0), ratio)._box(height, width, np.random.default_rng(0))
     blank = torch.zeros(3, height, width)
     assert (y, x, h, w) == RandomResizedCrop.get_params(blank, [1.0, 1.0], list(ratio))
